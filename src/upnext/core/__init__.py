@@ -1,0 +1,1 @@
+"""Nouns, verbs, errors, randomness, clock and column names: what every room speaks."""

@@ -1,0 +1,132 @@
+"""Who asks, when and where, as one dense row: design A's viewer and context inputs, for towers and ranker alike.
+
+A vocabulary is learned from the data at training and travels in the release; a value it does not know is "other", a missing one
+"missing", so a new country never breaks a served model.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from upnext.core.clock import DAY_US
+from upnext.core.types import Float32, Profile, Request
+from upnext.features.local_time import day_of_week, hour_of_day, local_us
+
+AGE_EDGES = (18, 25, 35, 45, 55, 65)
+SIZES: Mapping[str, int] = {
+    "gender": 3, "language": 24, "country": 32, "city": 32, "device": 8, "surface": 16,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The known values of each word-like field, commonest first."""
+
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+    @staticmethod
+    def learn(columns: Mapping[str, Iterable[str | None]]) -> Vocabulary:
+        """The commonest values of each field, at most SIZES[field]; ties in alphabetical order."""
+        known: dict[str, tuple[str, ...]] = {}
+        for name, size in SIZES.items():
+            counts = Counter(v for v in columns.get(name, ()) if v)
+            ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
+            known[name] = tuple(value for value, _ in ranked[:size])
+        return Vocabulary(known)
+
+    def to_json(self) -> dict[str, list[str]]:
+        """The values as plain lists."""
+        return {name: list(values) for name, values in self.values.items()}
+
+    @staticmethod
+    def from_json(data: Mapping[str, Sequence[str]]) -> Vocabulary:
+        """The inverse of to_json."""
+        return Vocabulary({name: tuple(values) for name, values in data.items()})
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """What context needs of one request or one logged showing."""
+
+    profile: Profile
+    time_us: int
+    surface: str
+    device: str | None = None
+    country: str | None = None  # of the request, before the profile's
+    language: str | None = None
+    time_zone: str | None = None
+    logged_in: bool = True
+
+    @staticmethod
+    def of(request: Request, profile: Profile) -> Moment:
+        """The moment of a request."""
+        return Moment(
+            profile,
+            request.time_us,
+            request.surface,
+            request.device,
+            request.country,
+            request.language,
+            request.time_zone,
+            request.logged_in,
+        )
+
+
+class ContextEncoder:
+    """Moments to rows: float32[m, size], every column named."""
+
+    def __init__(self, vocabulary: Vocabulary) -> None:
+        self.vocabulary = vocabulary
+        self._place: dict[str, dict[str, int]] = {}
+        names: list[str] = []
+        for field_name in SIZES:
+            values = vocabulary.values.get(field_name, ())
+            self._place[field_name] = {v: len(names) + i for i, v in enumerate(values)}
+            names += [f"{field_name}={v}" for v in values]
+            self._place[field_name][""] = len(names)
+            names += [f"{field_name}=missing", f"{field_name}=other"]
+        self._age = len(names)
+        names += ["age=missing"] + [f"age_bucket={i}" for i in range(len(AGE_EDGES) + 1)]
+        self._numeric = len(names)
+        names += ["hour_sin", "hour_cos", "hour_sin2", "hour_cos2"]
+        names += [f"weekday={i}" for i in range(7)]
+        names += ["logged_in", "is_creator", "log_account_age_d"]
+        self.names = tuple(names)
+        self.size = len(names)
+
+    def encode(self, moments: Sequence[Moment]) -> Float32:
+        """float32[m, size] of m moments."""
+        rows = np.zeros((len(moments), self.size), np.float32)
+        for row, moment in zip(rows, moments, strict=True):
+            self._fill(row, moment)
+        return rows
+
+    def _fill(self, row: Float32, moment: Moment) -> None:
+        profile = moment.profile
+        country = moment.country or profile.country
+        words = {
+            "gender": profile.gender,
+            "language": moment.language or profile.language,
+            "country": country,
+            "city": profile.city,
+            "device": moment.device,
+            "surface": moment.surface,
+        }
+        for name, value in words.items():
+            place = self._place[name]
+            row[place.get(value or "", place[""] + 1)] = 1.0
+        bucket = 0 if profile.age is None else 1 + sum(profile.age >= edge for edge in AGE_EDGES)
+        row[self._age + bucket] = 1.0
+        local = np.int64(local_us(moment.time_us, moment.time_zone or profile.time_zone, country))
+        angle = 2 * np.pi * float(hour_of_day(local)) / 24  # type: ignore[arg-type]
+        at = self._numeric
+        row[at : at + 4] = (np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle))
+        row[at + 4 + int(day_of_week(local))] = 1.0  # type: ignore[arg-type]
+        row[at + 11] = moment.logged_in
+        row[at + 12] = profile.is_creator
+        if profile.signed_up_us is not None:
+            row[at + 13] = np.log1p(max(0, moment.time_us - profile.signed_up_us) / DAY_US) / 8
