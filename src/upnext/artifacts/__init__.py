@@ -1,0 +1,1 @@
+"""Releases: immutable folders under checksums, published atomically."""

@@ -1,0 +1,1 @@
+"""The catalogue: videos and users, item_id, dense codes."""

@@ -1,0 +1,1 @@
+"""What a video is about, from its text and tags alone."""

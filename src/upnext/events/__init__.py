@@ -1,0 +1,1 @@
+"""The log: append-only, durable before it is acknowledged; slates beside it."""

@@ -1,0 +1,1 @@
+"""State, update and read of every feature; labels; replay and rebuild."""

@@ -1,0 +1,1 @@
+"""Reasons not to show a video, each a mask."""

@@ -1,0 +1,1 @@
+"""The data's way in: import, mapping, data doctor, public layouts."""

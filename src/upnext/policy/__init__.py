@@ -1,0 +1,1 @@
+"""Drawing the slate, with the exact propensity of every slot."""

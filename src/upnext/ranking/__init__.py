@@ -1,0 +1,1 @@
+"""The multi-task ranker and the value of its predictions."""

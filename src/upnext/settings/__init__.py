@@ -1,0 +1,1 @@
+"""upnext.toml, strict."""

@@ -1,0 +1,1 @@
+"""Online state: bytes by key with the log_seq they reflect."""
