@@ -1,0 +1,224 @@
+"""`upnext`: every command, each in a file of its own and imported only when it runs."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from upnext.core.errors import UpNextError
+
+app = typer.Typer(
+    name="upnext",
+    help="An open-source video recommender: import, train, serve, evaluate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+release_app = typer.Typer(help="List, promote and roll back releases.", no_args_is_help=True)
+bench_app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
+app.add_typer(release_app, name="release")
+app.add_typer(bench_app, name="bench")
+
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="upnext.toml; default: ./upnext.toml")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def consoles() -> tuple[Console, Console]:
+    """Where results go (stdout) and where progress goes (stderr)."""
+    return Console(), Console(stderr=True)
+
+
+@app.command()
+def init(
+    folder: Annotated[Path, typer.Argument(help="Where to write upnext.toml.")] = Path("."),
+    force: Annotated[bool, typer.Option(help="Overwrite an existing file.")] = False,
+) -> None:
+    """Write a commented upnext.toml with every setting, and its JSON schema."""
+    from upnext.cli.init import run
+
+    run(folder, force=force, out=consoles()[0])
+
+
+@app.command("import")
+def import_(
+    source: Annotated[Path, typer.Argument(help="A mapping file (TOML), or with --layout a folder.")],
+    layout: Annotated[
+        str | None, typer.Option(help="A public layout instead of a mapping: kuairand, movielens.")
+    ] = None,
+    max_bad_share: Annotated[
+        float, typer.Option(help="Refuse when more than this share of a table's rows is bad.")
+    ] = 0.01,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Bring tables in: CSV, JSONL or Parquet with a mapping. Running it again adds nothing."""
+    from upnext.cli.data import run_import
+
+    run_import(source, layout, max_bad_share, config, as_json, *consoles())
+
+
+@app.command()
+def validate(
+    source: Annotated[Path, typer.Argument(help="A mapping file (TOML), or with --layout a folder.")],
+    layout: Annotated[str | None, typer.Option(help="kuairand or movielens.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The data doctor: read everything, write nothing, say what is wrong and where."""
+    from upnext.cli.data import run_validate
+
+    run_validate(source, layout, as_json, *consoles())
+
+
+@app.command()
+def train(
+    until: Annotated[
+        str | None, typer.Option(help="Learn from events before this instant (ISO with offset).")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue a killed training.")] = False,
+    force: Annotated[bool, typer.Option(help="Publish even if the gate refuses.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """From log to release: learn, judge at the gate, publish."""
+    from upnext.cli.train import run
+
+    run(until, resume, force, config, as_json, *consoles())
+
+
+@app.command()
+def evaluate(
+    since: Annotated[
+        str | None,
+        typer.Option("--from", help="Judge on what was shown from this instant on (ISO with offset)."),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="... and before this one.")] = None,
+    release: Annotated[str | None, typer.Option(help="A release id; default: the current one.")] = None,
+    users: Annotated[int, typer.Option(help="At most this many viewers, drawn at random.")] = 20_000,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Measure generators, merged candidates, the ranked list and every ranker head."""
+    from upnext.cli.evaluate import run
+
+    run(since, until, release, users, config, as_json, *consoles())
+
+
+@app.command()
+def serve(
+    host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
+    port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
+    workers: Annotated[int | None, typer.Option(help="Worker processes.")] = None,
+    config: Config = None,
+) -> None:
+    """Answer requests: a dispatcher, workers and the intake process, restarted when they die."""
+    from upnext.cli.serve import run
+
+    run(host, port, workers, config, consoles()[1])
+
+
+@app.command()
+def demo(
+    folder: Annotated[Path, typer.Option(help="Where the demo lives.")] = Path("upnext-demo"),
+    port: Annotated[int, typer.Option(help="Port; 0 takes a free one.")] = 8900,
+    viewers: Annotated[int, typer.Option(help="Viewers of the made-up platform.")] = 500,
+    videos: Annotated[int, typer.Option(help="Videos of the made-up platform.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Of the made-up platform.")] = 0,
+    once: Annotated[bool, typer.Option("--once", help="Build everything, print, don't serve.")] = False,
+) -> None:
+    """A working platform with pages to look at: makes a world, imports, trains, serves."""
+    from upnext.cli.demo import run
+
+    run(folder, port, viewers, videos, seed, once, consoles()[1])
+
+
+@app.command()
+def simulate(
+    folder: Annotated[Path, typer.Argument(help="Where to write the tables and mapping.toml.")],
+    viewers: Annotated[int, typer.Option(help="Number of viewers.")] = 500,
+    videos: Annotated[int, typer.Option(help="Number of videos.")] = 2_000,
+    days: Annotated[int, typer.Option(help="Days of events.")] = 14,
+    seed: Annotated[int, typer.Option(help="Same seed, same tables.")] = 0,
+) -> None:
+    """Write the tables of a made-up platform, ready for `upnext import FOLDER/mapping.toml`."""
+    from upnext.cli.demo import run_simulate
+
+    run_simulate(folder, viewers, videos, days, seed, consoles()[0])
+
+
+@app.command()
+def recommend(
+    user: Annotated[str, typer.Argument(help="The viewer's id.")],
+    surface: Annotated[str, typer.Option(help="home, shorts, upnext or your own.")] = "home",
+    size: Annotated[int, typer.Option("--size", "-n", help="Slots of the page.")] = 10,
+    video: Annotated[str | None, typer.Option(help="The video being watched, for upnext.")] = None,
+    explain: Annotated[bool, typer.Option("--explain", help="Show where each slot comes from.")] = False,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Print the page that a viewer would get now."""
+    from upnext.cli.recommend import run
+
+    run(user, surface, size, video, explain, config, as_json, consoles()[0])
+
+
+@release_app.command("list")
+def release_list(config: Config = None, as_json: Json = False) -> None:
+    """Every release with its data window and metrics, the current one marked."""
+    from upnext.cli.release import run_list
+
+    run_list(config, as_json, consoles()[0])
+
+
+@release_app.command("promote")
+def release_promote(
+    release_id: Annotated[str, typer.Argument(help="From `upnext release list`.")],
+    config: Config = None,
+) -> None:
+    """Make a release the current one; running workers swap to it."""
+    from upnext.cli.release import run_promote
+
+    run_promote(release_id, config, consoles()[0])
+
+
+@release_app.command("rollback")
+def release_rollback(config: Config = None) -> None:
+    """Go back to the release that was current before."""
+    from upnext.cli.release import run_rollback
+
+    run_rollback(config, consoles()[0])
+
+
+@bench_app.command("serve")
+def bench_serve(
+    videos: Annotated[int, typer.Option(help="Synthetic videos.")] = 1_000_000,
+    rate: Annotated[float, typer.Option(help="Requests a second, Poisson.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Length of the measured run.")] = 30.0,
+    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep the synthetic system here and use it again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The whole home request under open-loop load, beside its kernels alone."""
+    from upnext.cli.bench_serve import run
+
+    run(videos, rate, seconds, workers, folder, as_json, *consoles())
+
+
+def main() -> None:
+    """Runs a command; a failure a person can act on is one clear line and exit code 2."""
+    try:
+        app()
+    except UpNextError as error:
+        Console(stderr=True).print(f"[red]error[/red]: {error}", highlight=False, soft_wrap=True)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Settings of a request: surfaces with their sources, sizes and weights; remote sources; the ladder."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from upnext.policy.config import PolicyConfig
+
+SOURCE_NAMES = (
+    "relevant",
+    "item_to_item",
+    "popular",
+    "trending",
+    "local",
+    "fresh",
+    "followed",
+)
+
+
+class HttpSourceConfig(BaseModel):
+    """A candidate generator of the platform's own, asked over HTTP."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    url: str = Field(description="POSTed {user_id, surface, k, current_video_id}; answers {video_ids, scores}")
+    deadline_ms: Annotated[float, Field(gt=0)] = Field(
+        40.0, description="a later answer costs its candidates, not the request"
+    )
+    max_in_flight: Annotated[int, Field(ge=1)] = Field(4, description="calls under way at once")
+    retry_after_s: Annotated[float, Field(gt=0)] = Field(
+        5.0, description="rest after five failures in a row"
+    )
+
+
+class SurfaceConfig(BaseModel):
+    """One place where videos are shown."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Annotated[int, Field(ge=1)] = Field(30, description="slots of a page when none is asked for")
+    max_size: Annotated[int, Field(ge=1)] = Field(100, description="most slots of one page")
+    n_ranked: Annotated[int, Field(ge=1)] = Field(500, description="candidates that the ranker scores at most")
+    sources: dict[str, int] = Field(
+        default_factory=dict, description="source name -> how many videos it may propose"
+    )
+    weights: dict[str, float] = Field(
+        default_factory=dict, description="task -> weight in the value of a video"
+    )
+    policy: PolicyConfig = Field(default_factory=PolicyConfig, description="how the slate is drawn")
+
+
+HOME = SurfaceConfig(
+    size=30,
+    sources={
+        "relevant": 250, "item_to_item": 120, "popular": 80, "trending": 40, "local": 30,
+        "fresh": 40, "followed": 40,
+    },
+    weights={"relevant": 1.0, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0, "skip": -0.05},
+)  # fmt: skip
+SHORTS = SurfaceConfig(
+    size=10,
+    sources={
+        "relevant": 250, "item_to_item": 80, "popular": 80, "trending": 60, "local": 30,
+        "fresh": 60, "followed": 40,
+    },
+    weights={"relevant": 1.0, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0, "skip": -0.1},
+)  # fmt: skip
+UPNEXT = SurfaceConfig(
+    size=12,
+    sources={"item_to_item": 200, "relevant": 150, "followed": 40, "popular": 40, "trending": 20},
+    weights={"relevant": 1.0, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0, "skip": -0.05},
+)
+
+
+class PipelineConfig(BaseModel):
+    """What every request has in common."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidate_log_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.02, description="share of requests that log every candidate with scores and features"
+    )
+    http_sources: dict[str, HttpSourceConfig] = Field(
+        default_factory=dict, description="remote candidate generators by name"
+    )
+    seed: int = Field(0, description="of draws and of the candidate log's share")
+
+
+SurfaceName = Literal["home", "shorts", "upnext"]

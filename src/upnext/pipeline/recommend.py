@@ -1,0 +1,229 @@
+"""One request, top to bottom.
+
+    query       = hydrate(request)
+    candidates  = fetch_all(sources, query)
+    candidates  = apply filters (masks)
+    features    = features.read(query, candidates)
+    predictions = ranker.predict(features)
+    value       = value_of(query, predictions)
+    slate       = policy.arrange(query, candidates, value)
+
+No HTTP and no writes: the record that comes back is what serve logs, learn replays and evaluate reads.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import msgspec
+import numpy as np
+
+from upnext.core.errors import expected
+from upnext.core.protocols import FeatureReader, Filter, Hydrator, Policy, Ranker
+from upnext.core.randomness import key_of
+from upnext.core.types import (
+    Candidates,
+    Features,
+    Float32,
+    Predictions,
+    Query,
+    Request,
+    Slate,
+    Trace,
+)
+from upnext.events.slate import SlateRecord
+from upnext.pipeline.config import SurfaceConfig
+from upnext.pipeline.fetch import Quota, best_ranked, fetch_all
+from upnext.pipeline.ladder import Rungs, votes
+from upnext.pipeline.record import record_of
+from upnext.pipeline.world import World
+from upnext.ranking.value import value_of
+
+DEEPER = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Scored:
+    """Candidates with what the ranker and the value model say of them, aligned."""
+
+    candidates: Candidates
+    features: Features
+    predictions: Predictions
+    value: Float32
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """A slate with everything that led to it."""
+
+    query: Query
+    slate: Slate
+    scored: Scored
+    record: SlateRecord
+    trace: Trace
+
+
+@dataclass(frozen=True, slots=True)
+class Surface:
+    """One surface assembled: its sources, policy and settings."""
+
+    config: SurfaceConfig
+    quotas: tuple[Quota, ...]
+    policy: Policy
+    policy_version: str
+
+
+@dataclass(frozen=True, slots=True)
+class Pipeline:
+    """Everything that answers a request of one release; immutable, so a request pins one release."""
+
+    release_id: str
+    hydrator: Hydrator
+    surfaces: Mapping[str, Surface]
+    filters: tuple[Filter, ...]
+    features: FeatureReader
+    ranker: Ranker
+    cheap_ranker: Ranker
+    world: World
+    candidate_log_share: float = 0.0
+    seed: int = 0
+
+    def surface(self, name: str) -> Surface:
+        """The surface of that name; InvalidInput lists the known ones."""
+        found = self.surfaces.get(name)
+        if found is None:
+            raise expected("surface", f"one of {', '.join(sorted(self.surfaces))}", name)
+        return found
+
+    def recommend(self, request: Request, *, cheap: bool = False) -> Answer:
+        """The page that `request` asks for; `cheap` skips the personal sources and the ranker, flagged."""
+        trace, timer = Trace(), Timer()
+        surface = self.surface(request.surface)
+        query = self.hydrator.hydrate(request)
+        trace.degraded.extend(query.degraded)
+        if cheap:
+            trace.degraded.append("cheap")
+        trace.stage_ms["hydrate"] = timer.lap()
+        candidates = self._candidates(query, surface, trace, timer, cheap=cheap)
+        scored = self._score(query, surface, candidates, trace, timer, cheap=cheap)
+        slate = surface.policy.arrange(query, scored.candidates, scored.value)
+        if not len(slate):
+            slate, scored = self._repeat(query, surface, trace, timer)
+        trace.shown = len(slate)
+        trace.stage_ms["arrange"] = timer.lap()
+        record = record_of(self, query, surface, scored, slate, trace)
+        trace.stage_ms["record"] = timer.lap()
+        return Answer(query, slate, scored, record, trace)
+
+    def rank(self, request: Request, item_ids: Sequence[int]) -> Answer:
+        """The caller's own candidates, filtered, scored and arranged as a page of `request.size`."""
+        trace, timer = Trace(), Timer()
+        surface = self.surface(request.surface)
+        query = self.hydrator.hydrate(request)
+        trace.degraded.extend(query.degraded)
+        ids = np.asarray(item_ids, np.int64)
+        given = Candidates.of_source("given", ids, np.linspace(1, 0, len(ids), dtype=np.float32))
+        trace.fetched["given"] = trace.n_unique = len(given)
+        kept = given.take(votes(self.filters, query, given, trace.removed, trace))
+        scored = self._score(query, surface, kept, trace, timer)
+        slate = surface.policy.arrange(query, scored.candidates, scored.value)
+        trace.shown = len(slate)
+        record = record_of(self, query, surface, scored, slate, trace)
+        return Answer(query, slate, scored, record, trace)
+
+    def candidates(self, request: Request) -> tuple[Query, Candidates]:
+        """What the ranker would score for this request, unscored: for training and evaluation."""
+        surface = self.surface(request.surface)
+        query = self.hydrator.hydrate(request)
+        return query, self._candidates(query, surface, Trace(), Timer(), cheap=False)
+
+    def score(self, query: Query, candidates: Candidates) -> Scored:
+        """Features, predictions and value of the candidates of a hydrated query."""
+        surface = self.surface(query.request.surface)
+        return self._score(query, surface, candidates, Trace(), Timer())
+
+    def _candidates(
+        self, query: Query, surface: Surface, trace: Trace, timer: Timer, *, cheap: bool
+    ) -> Candidates:
+        quotas = surface.quotas
+        if cheap or "state" in query.degraded:
+            quotas = tuple(q for q in quotas if q.source.name in ("popular", "trending"))
+        wanted = query.request.size
+        kept = self._filtered(quotas, query, trace, timer, deeper=1)
+        if len(kept) < wanted:
+            trace.degraded.append("ladder:deeper")
+            kept = self._filtered(quotas, query, trace, timer, deeper=DEEPER)
+        if len(kept) < wanted:
+            rung = Rungs(self.world).unseen(self.filters, query, wanted, trace)
+            trace.n_unique += len(rung) - int(np.isin(rung.item_id, kept.item_id).sum())
+            kept = Candidates.union([kept, rung])
+        return kept
+
+    def _filtered(
+        self, quotas: Sequence[Quota], query: Query, trace: Trace, timer: Timer, *, deeper: int
+    ) -> Candidates:
+        fetched = fetch_all(quotas, query, trace, deeper=deeper)
+        trace.n_unique, trace.removed = len(fetched), {}
+        trace.stage_ms["fetch"] = trace.stage_ms.get("fetch", 0.0) + timer.lap()
+        kept = fetched.take(votes(self.filters, query, fetched, trace.removed, trace))
+        trace.stage_ms["filter"] = trace.stage_ms.get("filter", 0.0) + timer.lap()
+        return kept
+
+    def _score(
+        self,
+        query: Query,
+        surface: Surface,
+        candidates: Candidates,
+        trace: Trace,
+        timer: Timer,
+        *,
+        cheap: bool = False,
+    ) -> Scored:
+        candidates = best_ranked(candidates, surface.config.n_ranked)
+        features = self.features.read(query, candidates)
+        trace.stage_ms["features"] = timer.lap()
+        predictions = (self.cheap_ranker if cheap else self.ranker).predict(features)
+        value = value_of(query, predictions, surface.config.weights)
+        trace.stage_ms["rank"] = timer.lap()
+        return Scored(candidates, features, predictions, value)
+
+    def _repeat(
+        self, query: Query, surface: Surface, trace: Trace, timer: Timer
+    ) -> tuple[Slate, Scored]:
+        """The last rung: least recently seen first, each slot certain."""
+        ids = Rungs(self.world).repeats(self.filters, query, query.request.size, trace)
+        candidates = Candidates.of_source("repeat", ids, np.zeros(len(ids), np.float32))
+        trace.fetched["repeat"] = len(ids)
+        trace.n_unique += len(ids)
+        scored = self._score(query, surface, candidates, trace, timer)
+        k = len(scored.candidates)
+        slate = Slate(
+            item_id=scored.candidates.item_id,
+            value=scored.value,
+            propensity=np.ones(k),
+            n_eligible=np.ones(k, np.int64),
+            reason=("repeat",) * k,
+            draw_key=key_of("repeat", query.request.request_id),
+            is_repeat=np.ones(k, np.bool_),
+        )
+        return slate, scored
+
+
+class Timer:
+    """Milliseconds since the last lap."""
+
+    def __init__(self) -> None:
+        self._last = time.perf_counter()
+
+    def lap(self) -> float:
+        """Milliseconds since the timer was made or last asked."""
+        now = time.perf_counter()
+        elapsed_ms, self._last = (now - self._last) * 1e3, now
+        return elapsed_ms
+
+
+def policy_json(surface: Surface) -> str:
+    """The policy's parameters as the slates log keeps them."""
+    return msgspec.json.encode(surface.config.policy.model_dump()).decode()

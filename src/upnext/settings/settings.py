@@ -1,0 +1,217 @@
+"""upnext.toml: one strict, frozen tree of settings that gathers each lower room's config class.
+
+An unknown key is an error that names the nearest known one. Paths are relative to the config file.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from upnext.core.errors import InvalidInput
+from upnext.features.config import FeaturesConfig
+from upnext.filters.config import FiltersConfig
+from upnext.pipeline.config import HOME, SHORTS, UPNEXT, PipelineConfig, SurfaceConfig
+from upnext.ranking.config import RankingConfig
+from upnext.retrieval.config import RetrievalConfig
+
+CONFIG_NAME = "upnext.toml"
+
+
+class Section(BaseModel):
+    """A table of the file: frozen, and strict about its keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """Where the platform's data lives."""
+
+    folder: str = Field("upnext-data", description="holds the catalogue, log, state and releases")
+
+
+class ContentConfig(Section):
+    """How text becomes vectors."""
+
+    text_model: str = Field(
+        "",
+        description="a local sentence-transformers or ONNX model folder; empty: hashed n-grams, no download",
+    )
+    text_size: Annotated[int, Field(ge=8)] = Field(48, description="dimensions of a title's n-gram vector")
+    tag_size: Annotated[int, Field(ge=4)] = Field(32, description="dimensions of a tag's vector")
+
+
+class ApiKey(Section):
+    """A key and what it may do."""
+
+    key: Annotated[str, Field(min_length=8)] = Field(description="sent as `Authorization: Bearer <key>`")
+    scopes: tuple[Literal["read", "write", "admin"], ...] = Field(
+        ("read",), description="read: feeds; write: events and catalogue; admin: everything"
+    )
+
+
+class ServeConfig(Section):
+    """The HTTP edge."""
+
+    host: str = Field("127.0.0.1", description="address to listen on")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(8900, description="port; 0 takes a free one")
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(2, description="processes that answer requests")
+    max_waiting: Annotated[int, Field(ge=1)] = Field(
+        8, description="requests waiting per worker before a cheaper pipeline answers, flagged"
+    )
+    max_in_flight: Annotated[int, Field(ge=1)] = Field(
+        32, description="requests in flight per worker before 503 with Retry-After"
+    )
+    max_body_mb: Annotated[int, Field(ge=1)] = Field(8, description="largest request body")
+    api_keys: tuple[ApiKey, ...] = Field((), description="none: open to whoever reaches the port")
+    ranker_threads: Annotated[int, Field(ge=1)] = Field(1, description="threads of one ranker call")
+
+
+class LearnConfig(Section):
+    """The training job."""
+
+    seed: int = Field(0, description="of everything random in training")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models train")
+    threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0: all")
+    ranker_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.6, description="latest share of showings that the ranker learns from; generators of that pass see the rest"
+    )
+    max_ranker_requests: Annotated[int, Field(ge=100)] = Field(
+        40_000, description="requests that become ranker rows, drawn at random beyond"
+    )
+    unshown_per_request: Annotated[int, Field(ge=0)] = Field(
+        16, description="retrieved but not shown candidates sampled per request for the relevant head"
+    )
+    gate_window_h: Annotated[float, Field(gt=0)] = Field(
+        24.0, description="last hours kept from the gate's models and used to compare releases"
+    )
+    gate_margin: Annotated[float, Field(ge=0)] = Field(
+        0.01, description="a release worse by more than this share is refused"
+    )
+    gate_users: Annotated[int, Field(ge=10)] = Field(2_000, description="viewers that the gate scores at most")
+
+
+def _surfaces() -> dict[str, SurfaceConfig]:
+    return {"home": HOME, "shorts": SHORTS, "upnext": UPNEXT}
+
+
+class Settings(Section):
+    """The whole file."""
+
+    data: DataConfig = Field(default_factory=DataConfig)
+    content: ContentConfig = Field(default_factory=ContentConfig)
+    features: FeaturesConfig = Field(default_factory=FeaturesConfig)
+    filters: FiltersConfig = Field(default_factory=FiltersConfig)
+    retrieval: RetrievalConfig = Field(default_factory=RetrievalConfig)
+    ranking: RankingConfig = Field(default_factory=RankingConfig)
+    pipeline: PipelineConfig = Field(default_factory=PipelineConfig)
+    surfaces: dict[str, SurfaceConfig] = Field(default_factory=_surfaces)
+    learn: LearnConfig = Field(default_factory=LearnConfig)
+    serve: ServeConfig = Field(default_factory=ServeConfig)
+    root: Path = Field(Path(), exclude=True, description="folder of the file; set when it is read")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _surfaces_start_from_ours(cls, data: Any) -> Any:
+        """A surface given in part keeps our values for the rest."""
+        if not isinstance(data, dict) or not isinstance(data.get("surfaces"), dict):
+            return data
+        ours = {name: surface.model_dump() for name, surface in _surfaces().items()}
+        given = data["surfaces"]
+        merged: dict[str, Any] = dict(ours)
+        for name, surface in given.items():
+            if isinstance(surface, dict):
+                start = ours.get(name, ours["home"])
+                policy = {**start["policy"], **surface.get("policy", {})}
+                merged[name] = {**start, **surface, "policy": policy}
+            else:
+                merged[name] = surface
+        return {**data, "surfaces": merged}
+
+    @property
+    def folder(self) -> Path:
+        """The data folder."""
+        return self.root / self.data.folder
+
+    @property
+    def catalog_path(self) -> Path:
+        """The catalogue's file."""
+        return self.folder / "catalog.db"
+
+    @property
+    def events_path(self) -> Path:
+        """The log's folder."""
+        return self.folder / "events"
+
+    @property
+    def state_path(self) -> Path:
+        """The state's folder."""
+        return self.folder / "state"
+
+    @property
+    def releases_path(self) -> Path:
+        """The releases' folder."""
+        return self.folder / "releases"
+
+    @property
+    def run_path(self) -> Path:
+        """Sockets and pids of a running system."""
+        return self.folder / "run"
+
+
+def load(path: Path | None = None) -> Settings:
+    """The settings of a file; without one, UPNEXT_CONFIG, else ./upnext.toml, else our defaults here.
+
+    Raises InvalidInput with the file, the key and, for an unknown key, the nearest known one.
+    """
+    if path is None:
+        named = os.environ.get("UPNEXT_CONFIG")
+        path = Path(named) if named else Path(CONFIG_NAME)
+        if not named and not path.exists():
+            return Settings(root=Path.cwd())
+    try:
+        data = tomllib.loads(path.read_text("utf-8"))
+    except OSError as error:
+        raise InvalidInput(f"{path}: {error.strerror}; `upnext init` writes one") from error
+    except tomllib.TOMLDecodeError as error:
+        raise InvalidInput(f"{path}: not TOML: {error}") from error
+    return parse(data, str(path), path.resolve().parent)
+
+
+def parse(data: dict[str, Any], name: str, root: Path) -> Settings:
+    """Settings of a decoded file; errors name `name`."""
+    if "root" in data:
+        raise InvalidInput(f"{name}: unknown key 'root'")
+    try:
+        return Settings.model_validate({**data, "root": root})
+    except ValidationError as error:
+        raise InvalidInput("\n".join(_line(name, e) for e in error.errors())) from error
+
+
+def _line(name: str, error: Any) -> str:
+    where = ".".join(str(part) for part in error["loc"])
+    if error["type"] != "extra_forbidden":
+        return f"{name}: {where}: {error['msg']}, got {error['input']!r}"
+    known = _known_keys(error["loc"][:-1])
+    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
+    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
+    return f"{name}: unknown key {where!r}{hint}"
+
+
+def _known_keys(loc: tuple[Any, ...]) -> list[str]:
+    model: Any = Settings
+    for part in loc:
+        field = model.model_fields.get(part) if hasattr(model, "model_fields") else None
+        if field is None:
+            continue
+        model = field.annotation
+        for argument in getattr(model, "__args__", ()):
+            if isinstance(argument, type) and issubclass(argument, BaseModel):
+                model = argument
+    fields = getattr(model, "model_fields", {})
+    return [key for key in fields if key != "root"]
