@@ -325,7 +325,7 @@ def test_metrics_of_all_workers_are_summed_and_gauges_keep_their_process() -> No
 def test_a_slow_reader_slows_the_worker_and_not_the_memory() -> None:
     async def work() -> None:
         async with house(1) as (one, client):
-            reader, writer = await asyncio.open_connection("127.0.0.1", one.port, limit=2**16)
+            _, writer = await asyncio.open_connection("127.0.0.1", one.port, limit=2**16)
             writer.write(b"GET /stream?n=40&size=1000000 HTTP/1.1\r\nhost: a\r\n\r\n")
             await asyncio.sleep(0.7)
             connection = next(c for c in one.dispatcher.connections if c.is_busy)
