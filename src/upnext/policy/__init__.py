@@ -1,1 +1,1 @@
-"""Drawing the slate, with the exact propensity of every slot."""
+"""The last art of a request: a slate drawn slot by slot, every slot with its exact probability."""
