@@ -7,11 +7,26 @@ stored histories (order known, times not) come before the user's timed rows and 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import polars as pl
+import pyarrow as pa
 
-from upnext.core.types import Array, Float32, Int64, UInt16
+from upnext.core.columns import EVENTS
+from upnext.core.types import Array, Float32, Int64, Profile, UInt16
+from upnext.features.config import FeaturesConfig
 from upnext.features.context import Moment
+from upnext.features.event_rows import ReadLog
+from upnext.features.feedback_join import Joined, join_feedback
+from upnext.features.search_tokens import tokens_of
+from upnext.features.user_state import DEFAULT_CONFIG
+
+
+class Profiled(Protocol):
+    """What says who a viewer is (CatalogView does)."""
+
+    def profile(self, user_id: str) -> Profile | None: ...
 
 
 @dataclass(frozen=True)
@@ -52,3 +67,80 @@ class Showings:
     def starts(self) -> Int64:
         """int64[u + 1]: the rows of user i are starts[i] to starts[i + 1]."""
         return np.searchsorted(self.user, np.arange(len(self.user_ids) + 1)).astype(np.int64)
+
+
+def showings_of(
+    log: ReadLog,
+    view: Profiled,
+    config: FeaturesConfig = DEFAULT_CONFIG,
+    *,
+    before_us: int | None = None,
+) -> Showings:
+    """Every showing of the log and of the stored histories; with `before_us`, as known strictly before that instant.
+
+    Events count in order of time (ties in order of the log), so feedback that was logged late still joins its showing."""
+    events = events_by_time(log, before_us)
+    joined = join_feedback([events.to_arrow()], log.histories(), config)
+    moment, moments = _moments(joined, events, view)
+    return Showings(
+        joined.user,
+        joined.item_id,
+        joined.time_us,
+        joined.flags,
+        joined.watch_s,
+        moment,
+        joined.user_ids,
+        moments,
+        _searches(joined, events),
+    )
+
+
+def events_by_time(log: ReadLog, before_us: int | None = None) -> pl.DataFrame:
+    """The whole log (strictly before an instant) as one frame of core.columns.EVENTS in order of time, ties by log_seq."""
+    tables = list(log.scan())
+    if not tables:
+        return pl.DataFrame(pl.from_arrow(EVENTS.empty_table()))
+    events = pl.DataFrame(pl.from_arrow(pa.concat_tables(tables)))
+    if before_us is not None:
+        events = events.filter(pl.col("time_us") < before_us)
+    return events.sort("time_us", "log_seq")
+
+
+def _moments(
+    joined: Joined, events: pl.DataFrame, view: Profiled
+) -> tuple[Int64, tuple[Moment, ...]]:
+    """(int64[m] row in the moments, the moments): one per viewer and instant."""
+    moment = np.full(len(joined.user), -1, np.int64)
+    timed = np.flatnonzero(joined.event >= 0)
+    if not len(timed):
+        return moment, ()
+    pairs = np.stack([joined.user[timed], joined.time_us[timed]], axis=1)
+    _, first, inverse = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
+    moment[timed] = inverse.reshape(-1)
+    rows = timed[first]
+    context = events.select("surface", "device", "country")[joined.event[rows]]
+    profiles = {
+        user: view.profile(joined.user_ids[user]) or Profile()
+        for user in np.unique(joined.user[rows]).tolist()
+    }
+    moments = tuple(
+        Moment(profiles[user], time_us, surface or "", device, country)
+        for user, time_us, (surface, device, country) in zip(
+            joined.user[rows].tolist(), joined.time_us[rows].tolist(), context.iter_rows()
+        )
+    )
+    return moment, moments
+
+
+def _searches(joined: Joined, events: pl.DataFrame) -> dict[int, tuple[Int64, Int64]]:
+    place = {user_id: i for i, user_id in enumerate(joined.user_ids)}
+    found: dict[int, list[tuple[int, int]]] = {}
+    searches = events.filter(pl.col("kind") == "search").select("user_id", "time_us", "query")
+    for user_id, time_us, query in searches.iter_rows():
+        if user_id in place:
+            found.setdefault(place[user_id], []).extend((time_us, t) for t in tokens_of(query))
+    return {
+        user: (np.array([t for t, _ in rows], np.int64), np.array([k for _, k in rows], np.int64))
+        for user, rows in found.items()
+        if rows
+    }

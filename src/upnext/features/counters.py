@@ -1,0 +1,220 @@
+"""Counts per video, total and decaying with half-lives of 6 hours, 1 day and 7 days.
+
+A decaying count is the sum of amount * 2^(t / half_life) over its events, read as that sum times 2^(-now / half_life). To stay in
+range, the videos of a block of 64 share an origin, a whole number of weeks: every half-life divides a week, so moving the origin
+multiplies by an exact power of two, and a sum does not depend on how its events were batched or when it was stored. The factor
+2^fraction comes from math.exp2 for one event at a time, because vector code may differ in the last bit with the vector's length.
+"""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterator
+from typing import Final, Literal
+
+import numpy as np
+
+from upnext.core.clock import DAY_US, HOUR_US
+from upnext.core.types import Float64, Int64
+
+CounterName = Literal[
+    "impressions", "clicks", "watches", "watch_s", "relevant", "likes", "dislikes", "shares",
+    "skips", "completions",
+]  # fmt: skip
+COUNTERS: Final[tuple[str, ...]] = (
+    "impressions", "clicks", "watches", "watch_s", "relevant", "likes", "dislikes", "shares",
+    "skips", "completions",
+)  # fmt: skip
+TRENDING: Final[tuple[str, ...]] = ("impressions", "relevant")  # also with the half-life of 6 hours
+COUNTER_NAMES: Final[tuple[str, ...]] = (
+    *(f"{name}_{window}" for window in ("total", "1d", "7d") for name in COUNTERS),
+    *(f"{name}_6h" for name in TRENDING),
+)
+BLOCK: Final = 64
+PAGE: Final = 1024  # blocks whose versions are stored together
+
+_WEEK_US: Final = 7 * DAY_US
+_HALF_LIVES_US: Final = (DAY_US, _WEEK_US, 6 * HOUR_US)
+_PER_WEEK: Final = (7, 1, 28)  # half-lives in a week
+_N: Final = len(COUNTER_NAMES)
+_C: Final = len(COUNTERS)
+_COLUMNS_OF: Final[dict[str, tuple[int, ...]]] = {
+    name: (i, i + _C, i + 2 * _C) + ((3 * _C + TRENDING.index(name),) if name in TRENDING else ())
+    for i, name in enumerate(COUNTERS)
+}
+_WINDOW: Final = np.repeat([0, 1, 2, 3], [_C, _C, _C, len(TRENDING)])  # 0: total, never decays
+_NO_ORIGIN: Final = -1
+_MOVE_AFTER_WEEKS: Final = 16  # 2^(28 * 17) is far from the largest float64
+_FLUSH_AFTER: Final = 200_000
+_HEADER: Final = struct.Struct("<qQ")
+
+
+class CounterTable:
+    """float64[n_items, c], c = len(COUNTER_NAMES), growing as videos come."""
+
+    def __init__(self, n_items: int = 0) -> None:
+        n_blocks = max(1, -(-n_items // BLOCK))
+        self._values = np.zeros((n_blocks * BLOCK, _N))
+        self._origin = np.full(n_blocks, _NO_ORIGIN, np.int64)  # [n_blocks] weeks
+        self._version = np.zeros(n_blocks, np.uint32)  # [n_blocks] deltas taken so far
+        self._cells: list[int] = []  # waiting: cell in the flat table, and what to add there
+        self._amounts: list[float] = []
+        self._origins: dict[int, int] = {}
+        self._weights_at = (-1, -1)
+        self._weights = (1.0, 0.0, 0.0, 0.0)
+        self._changed: set[int] = set()
+        self.n_stored_pages = 0  # pages that a store has of this table
+
+    @property
+    def n_blocks(self) -> int:
+        """Blocks that the table has room for."""
+        return len(self._origin)
+
+    def add(self, item_id: int, column: str, amount: float, time_us: int) -> None:
+        """Adds `amount`, stamped with its time (0: unknown, it counts in the totals only)."""
+        block = item_id // BLOCK
+        origin = self._origins.get(block)
+        if origin is None:
+            origin = self._open(block)
+        week = time_us // _WEEK_US
+        if time_us > 0 and (origin == _NO_ORIGIN or week - origin >= _MOVE_AFTER_WEEKS):
+            self._move(block, week)
+            origin = week
+        self._changed.add(block)
+        columns = _COLUMNS_OF[column]
+        start = item_id * _N
+        self._cells.append(start + columns[0])
+        self._amounts.append(amount)
+        if time_us > 0:
+            if self._weights_at != (time_us, origin):
+                self._weights = tuple(
+                    _power_of_two(time_us, half_life_us, origin * per_week)
+                    for half_life_us, per_week in zip(_HALF_LIVES_US, _PER_WEEK)
+                )  # type: ignore[assignment]
+                self._weights_at = (time_us, origin)
+            for column_at, weight in zip(columns[1:], self._weights):
+                self._cells.append(start + column_at)
+                self._amounts.append(amount * weight)
+        self._version[block] += 1
+        if len(self._cells) > _FLUSH_AFTER:
+            self._flush()
+
+    def read(self, item_id: Int64, time_us: int) -> Float64:
+        """float64[n, c]: the counts of n videos as of `time_us`; zeros for ids never counted."""
+        self._flush()
+        if len(item_id) and item_id.max() >= len(self._values):
+            self._grow(int(item_id.max()) // BLOCK + 1)
+        factors = self._factors(self._origin[item_id // BLOCK], time_us)
+        counts: Float64 = self._values[item_id]
+        counts *= factors[:, _WINDOW]
+        return np.maximum(counts, 0.0, out=counts)
+
+    def column(self, name: str, time_us: int) -> Float64:
+        """float64[m], m at least every counted id + 1: one of COUNTER_NAMES for all videos as of `time_us`."""
+        self._flush()
+        at = COUNTER_NAMES.index(name)
+        counts = self._values[:, at].copy()
+        if _WINDOW[at]:
+            factors = self._factors(self._origin, time_us)[:, _WINDOW[at]]
+            counts = (counts.reshape(-1, BLOCK) * factors[:, None]).ravel()
+        return np.maximum(counts, 0.0, out=counts)
+
+    def take_changed(self) -> Iterator[tuple[int, bytes]]:
+        """Each block changed since the last call, ascending, with its bytes."""
+        self._flush()
+        changed, self._changed = sorted(self._changed), set()
+        for block in changed:
+            yield block, self._block_bytes(block)
+
+    def versions(self, page: int) -> bytes:
+        """uint32[PAGE] as bytes: how many deltas each block of the page has taken."""
+        versions = np.zeros(PAGE, np.uint32)
+        mine = self._version[page * PAGE : (page + 1) * PAGE]
+        versions[: len(mine)] = mine
+        return versions.tobytes()
+
+    def stale(self, page: int, versions: bytes) -> Int64:
+        """The blocks of a page whose stored version differs from this table's, int64[m]."""
+        stored = np.frombuffer(versions, np.uint32)
+        if stored.any():
+            self._grow(page * PAGE + int(np.flatnonzero(stored)[-1]) + 1)
+        mine = self._version[page * PAGE : (page + 1) * PAGE]
+        return np.flatnonzero(stored[: len(mine)] != mine).astype(np.int64) + page * PAGE
+
+    def load_block(self, block: int, data: bytes, version: int) -> None:
+        """Replaces a block by what take_changed gave."""
+        self._flush()
+        self._grow(block + 1)
+        origin, mask = _HEADER.unpack_from(data)
+        rows = self._values[block * BLOCK : (block + 1) * BLOCK]
+        there = (np.uint64(mask) >> np.arange(BLOCK, dtype=np.uint64)) & np.uint64(1)
+        rows[there == 0] = 0.0
+        rows[there == 1] = np.frombuffer(data, np.float64, offset=_HEADER.size).reshape(-1, _N)
+        self._origin[block] = origin
+        self._origins[block] = origin
+        self._version[block] = version
+
+    def _block_bytes(self, block: int) -> bytes:
+        rows = self._values[block * BLOCK : (block + 1) * BLOCK]
+        there = rows.any(axis=1)
+        mask = int((there.astype(np.uint64) << np.arange(BLOCK, dtype=np.uint64)).sum())
+        return _HEADER.pack(int(self._origin[block]), mask) + rows[there].tobytes()
+
+    def _flush(self) -> None:
+        if self._cells:
+            # np.add.at adds one after the other in this order, so a sum depends on the order of events alone
+            cells, amounts = np.array(self._cells, np.int64), np.array(self._amounts)
+            self._cells, self._amounts = [], []
+            np.add.at(self._values.reshape(-1), cells, amounts)
+
+    def _open(self, block: int) -> int:
+        self._grow(block + 1)
+        origin = int(self._origin[block])
+        self._origins[block] = origin
+        return origin
+
+    def _move(self, block: int, week: int) -> None:
+        """Moves the block's origin to `week`: exact, except for what is too old to count."""
+        self._flush()
+        origin = int(self._origin[block])
+        if origin != _NO_ORIGIN:
+            rows = self._values[block * BLOCK : (block + 1) * BLOCK]
+            shifts = np.array([0, *(-(week - origin) * n for n in _PER_WEEK)])
+            rows[:] = np.ldexp(rows, shifts[_WINDOW])
+        self._origin[block] = week
+        self._origins[block] = week
+
+    def _factors(self, origin: Int64, time_us: int) -> Float64:
+        """float64[m, 4]: what turns the sums of blocks with these origins into counts at `time_us`."""
+        weeks, inverse = np.unique(origin, return_inverse=True)
+        factors = np.ones((len(weeks), 4))
+        for i, week in enumerate(weeks):
+            for j, (half_life_us, per_week) in enumerate(zip(_HALF_LIVES_US, _PER_WEEK), start=1):
+                factors[i, j] = _inverse_power(time_us, half_life_us, int(week) * per_week)
+        taken: Float64 = factors[inverse]
+        return taken
+
+    def _grow(self, n_blocks: int) -> None:
+        have = len(self._origin)
+        if n_blocks <= have:
+            return
+        self._flush()
+        size = max(n_blocks, have + have // 2)
+        values = np.zeros((size * BLOCK, _N))
+        values[: have * BLOCK] = self._values
+        self._origin = np.concatenate([self._origin, np.full(size - have, _NO_ORIGIN, np.int64)])
+        self._version = np.concatenate([self._version, np.zeros(size - have, np.uint32)])
+        self._values = values
+
+
+def _power_of_two(time_us: int, half_life_us: int, origin: int) -> float:
+    """2^(time / half_life - origin), exact in its whole part."""
+    whole, rest = divmod(time_us, half_life_us)
+    return math.ldexp(math.exp2(rest / half_life_us), whole - origin)
+
+
+def _inverse_power(time_us: int, half_life_us: int, origin: int) -> float:
+    """2^(origin - time / half_life); 0 where it is too small to matter, bounded above."""
+    whole, rest = divmod(time_us, half_life_us)
+    return math.ldexp(math.exp2(-rest / half_life_us), min(origin - whole, 1000))
