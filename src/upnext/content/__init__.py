@@ -1,1 +1,1 @@
-"""What a video is about, from its text and tags alone."""
+"""What a video is about, as one vector: title, tags, category, language, duration and the platform's own embedding."""
