@@ -1,0 +1,137 @@
+"""What lists look like beside being right: how much of the catalogue they use, how alike their videos are, how popular.
+
+Pairwise-similarity diversity is 1 - mean cosine over the k(k-1)/2 pairs of a list (design A); it is computed from the sum of the unit
+vectors, |sum v|^2 = sum |v|^2 + 2 * (sum over pairs of v.w), so no pair is ever formed. Gini = sum_j (2j - n - 1) x_(j) / (n sum x)
+over all n videos, those never listed included: 0 when all are listed equally often, near 1 when a few take everything.
+Lists are int64[u, K], best first, -1 pads; only the first k places count.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+
+from upnext.core.types import Array, Estimate, Float32, Float64, Int64
+from upnext.evaluate.bootstrap import bootstrap
+from upnext.evaluate.quotient import quotient
+from upnext.evaluate.user_items import UserItems
+
+_CELLS = 1 << 22  # vector cells gathered in one go: 16 MiB of float32
+
+
+def list_counts(ranked: Int64, k: int, n_items: int) -> Int64:
+    """int64[n_items]: in how many lists each video stands among the first k."""
+    listed = ranked[:, :k]
+    return np.bincount(listed[listed >= 0], minlength=n_items).astype(np.int64)
+
+
+def coverage(counts: Array, n_items: int) -> Float64:
+    """float64[...]: the share of n_items videos that stand in any list; counts [..., m] of m of them, the rest unlisted."""
+    return np.asarray(np.count_nonzero(counts, axis=-1) / max(1, n_items), np.float64)
+
+
+def gini(counts: Array, n_items: int) -> Float64:
+    """float64[...]: how unequal the places are shared by n_items videos; counts [..., m] of m of them, the rest unlisted.
+
+    NaN when nothing is listed."""
+    ordered = np.sort(np.asarray(counts, np.float64), axis=-1)
+    n_listed = ordered.shape[-1]  # the zeros of the others come first and add nothing to the sum
+    weight = 2.0 * np.arange(n_items - n_listed + 1, n_items + 1) - n_items - 1
+    return quotient(ordered @ weight, n_items * ordered.sum(-1))
+
+
+def concentration(
+    ranked: Int64, k: int, n_items: int, *, n_resamples: int = 200, seed: int = 0
+) -> tuple[Estimate, Estimate]:
+    """(coverage@k, Gini) of the lists of u viewers, with intervals over viewers.
+
+    A resample has fewer different viewers than the sample, so coverage's interval lies at and below its figure."""
+    listed = ranked[:, :k]
+    viewer, column = np.nonzero(listed >= 0)
+    items, cell = np.unique(listed[viewer, column], return_inverse=True)
+
+    def counts(users: Float64) -> Array:
+        rows = [np.bincount(cell, row[viewer], minlength=len(items)) for row in users]
+        return np.stack(rows)
+
+    def both(statistic: Callable[[Array, int], Float64]) -> Estimate:
+        return bootstrap(
+            lambda users: statistic(counts(users), n_items),
+            len(ranked),
+            n_resamples=n_resamples,
+            seed=seed,
+        )
+
+    return both(coverage), both(gini)
+
+
+def list_diversity(ranked: Int64, k: int, vectors: Float32) -> Float64:
+    """float64[u]: 1 - mean cosine over the pairs of the first k videos; NaN with fewer than two.
+
+    vectors float32[n_items, d], any length; a zero vector (nothing known) is orthogonal to everything."""
+    listed, size = ranked[:, :k], max(1, k * vectors.shape[1])
+    total = np.full(len(ranked), np.nan)
+    for start in range(0, len(ranked), step := max(1, _CELLS // size)):
+        part = listed[start : start + step]
+        units = _unit(vectors[np.maximum(part, 0)].astype(np.float64))
+        units[part < 0] = 0.0
+        of_sum = np.square(units.sum(1)).sum(1)
+        of_each = np.square(units).sum((1, 2))
+        n_videos = (part >= 0).sum(1)
+        n_pairs = n_videos * (n_videos - 1) / 2
+        total[start : start + step] = 1.0 - quotient((of_sum - of_each) / 2, n_pairs)
+    return total
+
+
+def catalogue_diversity(vectors: Float32) -> float:
+    """The list diversity that a random list has on average: 1 - mean cosine over all pairs of the catalogue; NaN below two."""
+    n_items = len(vectors)
+    if n_items < 2:
+        return float("nan")
+    units = _unit(vectors.astype(np.float64))
+    pairs = np.square(units.sum(0)).sum() - np.square(units).sum()
+    return float(1.0 - pairs / (n_items * (n_items - 1)))
+
+
+def category_diversity(ranked: Int64, k: int, category: Array) -> Float64:
+    """float64[u]: the share of a list's pairs with different categories; NaN with fewer than two known ones.
+
+    category int[n_items], -1 unknown: such videos form no pair."""
+    listed = ranked[:, :k]
+    codes = np.where(listed >= 0, np.asarray(category)[np.maximum(listed, 0)], -1)
+    n_known = (codes >= 0).sum(1)
+    n_same = np.zeros(len(ranked))
+    ordered = np.sort(codes, axis=1)
+    for gap in range(
+        1, ordered.shape[1]
+    ):  # pairs at distance `gap` in sorted order, equal iff of one category
+        n_same += ((ordered[:, gap:] == ordered[:, :-gap]) & (ordered[:, gap:] >= 0)).sum(1)
+    n_pairs = n_known * (n_known - 1) / 2
+    return 1.0 - quotient(n_same, n_pairs)
+
+
+def popularity_lift(ranked: Int64, k: int, truth: UserItems, popularity: Array) -> Float64:
+    """float64[u]: mean log(1 + popularity) of a viewer's list less that of the viewer's truth; NaN where either is empty.
+
+    popularity float[n_items]: a count from before the test window. Above 0: the list is more popular than what was liked."""
+    log_popularity = np.log1p(np.asarray(popularity, np.float64))
+    relevant = np.bincount(truth.users(), log_popularity[truth.item_id], minlength=truth.n_users)
+    return _mean_listed(ranked[:, :k], log_popularity) - quotient(relevant, truth.counts())
+
+
+def novelty(ranked: Int64, k: int, popularity: Array) -> Float64:
+    """float64[u]: mean self-information of a list in bits, -log2((popularity + 1) / (sum + n_items)); NaN for an empty list."""
+    counts = np.asarray(popularity, np.float64) + 1.0
+    return _mean_listed(ranked[:, :k], -np.log2(counts / counts.sum()))
+
+
+def _mean_listed(listed: Int64, value: Float64) -> Float64:
+    is_video = listed >= 0
+    total = np.where(is_video, value[np.maximum(listed, 0)], 0.0).sum(1)
+    return quotient(total, is_video.sum(1))
+
+
+def _unit(vectors: Float64) -> Float64:
+    length = np.sqrt(np.square(vectors).sum(-1, keepdims=True))
+    return vectors / np.where(length > 0, length, 1.0)

@@ -1,0 +1,211 @@
+"""The table of everything that makes lists: each generator, the merged candidates, the ranked list, and popularity beside them.
+
+All are judged on the same viewers and the same truth over the whole catalogue, unsampled, with 95 % intervals over viewers; "better"
+than the baseline means that the paired interval of the difference excludes zero.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from upnext.core.errors import expected
+from upnext.core.protocols import NoProgress, Progress
+from upnext.core.types import Array, Bool, Estimate, Float32, Float64, Int64
+from upnext.evaluate.bootstrap import intervals
+from upnext.evaluate.diversity import (
+    catalogue_diversity,
+    category_diversity,
+    concentration,
+    list_diversity,
+    novelty,
+    popularity_lift,
+)
+from upnext.evaluate.figures import difference_json, figure_text, figures_json, point
+from upnext.evaluate.metrics import Places, measure
+from upnext.evaluate.user_items import UserItems
+
+Lists = Int64 | Callable[[Int64], Int64]  # int64[u, K], or viewer rows int64[m] -> int64[m, K]
+
+ACCURACY = (
+    "recall@10", "recall@50", "recall@100", "recall@500", "recall_min@50", "ndcg@10", "map@10",
+    "precision@1", "precision@5", "precision@10", "hr@10", "mrr@10",
+)  # fmt: skip
+SEGMENT_METRICS = ("recall@100", "ndcg@10")
+TABLE = (
+    "recall@10", "recall@100", "recall@500", "ndcg@10", "map@10", "precision@5", "coverage@10",
+    "gini@10", "diversity@10",
+)  # fmt: skip
+DIVERSITY_K = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """What lists are held against: n_items videos, and what is known of each."""
+
+    n_items: int
+    vectors: Float32 | None = None  # [n_items, d] for pairwise similarity
+    category: Array | None = None  # int[n_items], -1 unknown
+    popularity: Array | None = None  # [n_items] relevant showings before the window
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """How lists are judged; the defaults are those of every published table."""
+
+    metrics: tuple[str, ...] = ACCURACY
+    depth: int = 500  # places of a list that are looked at
+    baseline: str | None = None  # the row that the others are compared with
+    n_resamples: int = 1000
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalRow:
+    """One maker of lists. per_user keeps what the intervals came from, for paired differences and the gate."""
+
+    figures: Mapping[str, Estimate]
+    versus: Mapping[
+        str, Estimate
+    ]  # paired differences, this less the baseline; empty for the baseline itself
+    segments: Mapping[str, Mapping[str, Estimate]]
+    per_user: Mapping[str, Float64]  # {metric: [u]}
+
+
+@dataclass(frozen=True, slots=True)
+class RetrievalReport:
+    """All rows on one truth."""
+
+    rows: Mapping[str, RetrievalRow]
+    n_users: int
+    n_pairs: int
+    n_items: int
+    random_diversity: float  # what a random list has on average; NaN without vectors
+    baseline: str | None = None
+    about: Mapping[str, object] = field(
+        default_factory=dict
+    )  # the split's instant, checksum, setting
+
+    def to_json(self) -> dict[str, object]:
+        """The report as plain values; the keys are those of docs/evaluate.md."""
+        return {
+            "about": dict(self.about),
+            "n_users": self.n_users,
+            "n_pairs": self.n_pairs,
+            "n_items": self.n_items,
+            "random_diversity": None if np.isnan(self.random_diversity) else self.random_diversity,
+            "baseline": self.baseline,
+            "rows": {name: _row_json(row) for name, row in self.rows.items()},
+        }
+
+    def to_rows(self, columns: tuple[str, ...] = TABLE) -> list[dict[str, str]]:
+        """One dict per row: "list", then each metric as text with its interval; metrics that were not measured are left out."""
+        return [
+            {"list": name} | {c: figure_text(row.figures[c]) for c in columns if c in row.figures}
+            for name, row in self.rows.items()
+        ]
+
+
+def evaluate_retrieval(
+    lists: Mapping[str, Lists],
+    truth: UserItems,
+    catalogue: Catalogue,
+    judging: Judging | None = None,
+    *,
+    segments: Mapping[str, Bool] | None = None,
+    about: Mapping[str, object] | None = None,
+    progress: Progress | None = None,
+) -> RetrievalReport:
+    """The report of named lists over the truth of u viewers.
+
+    A list maker gives int64[u, K], best first, -1 pads, or is called with the viewer rows 0 .. u-1 and gives that. Lists shorter
+    than a metric's k count as they are. segments: masks bool[p] over the truth's pairs, each judged as if it were all there is.
+    Raises InvalidInput for an unknown baseline, a list of another shape or a segment of another length."""
+    judging, progress = judging or Judging(), progress or NoProgress()
+    segments = segments or {}
+    if judging.baseline is not None and judging.baseline not in lists:
+        raise expected("baseline", f"one of {sorted(lists)}", judging.baseline)
+    for name, mask in segments.items():
+        if len(mask) != len(truth):
+            raise expected(f"segment {name!r}", f"bool[{len(truth)}]", len(mask))
+    progress.start("evaluate lists", len(lists), "lists")
+    rows: dict[str, RetrievalRow] = {}
+    for name in sorted(lists, key=lambda key: key != judging.baseline):  # the baseline first
+        compared = rows.get(judging.baseline) if judging.baseline else None
+        rows[name] = _judge(name, lists[name], truth, catalogue, judging, segments, compared)
+        progress.advance(1)
+    progress.done()
+    return RetrievalReport(
+        {name: rows[name] for name in lists},
+        truth.n_users,
+        len(truth),
+        catalogue.n_items,
+        catalogue_diversity(catalogue.vectors) if catalogue.vectors is not None else float("nan"),
+        judging.baseline,
+        dict(about or {}),
+    )
+
+
+def _judge(
+    name: str,
+    lists: Lists,
+    truth: UserItems,
+    catalogue: Catalogue,
+    judging: Judging,
+    segments: Mapping[str, Bool],
+    baseline: RetrievalRow | None,
+) -> RetrievalRow:
+    ranked = _ranked(name, lists, truth.n_users, catalogue.n_items)[:, : judging.depth]
+    places = Places.of(ranked, truth)
+    per_user = measure(places, judging.metrics) | _diversity(ranked, truth, catalogue)
+    options = {"n_resamples": judging.n_resamples, "seed": judging.seed}
+    covered, unequal = concentration(
+        ranked, DIVERSITY_K, catalogue.n_items, n_resamples=min(200, judging.n_resamples)
+    )
+    figures = intervals(per_user, **options)
+    figures |= {f"coverage@{DIVERSITY_K}": covered, f"gini@{DIVERSITY_K}": unequal}
+    versus: dict[str, Estimate] = {}
+    if baseline is not None:
+        differences = {key: per_user[key] - baseline.per_user[key] for key in per_user}
+        versus = intervals(differences, **options)
+    apart = {key: _segment(places.where(mask), options) for key, mask in segments.items()}
+    return RetrievalRow(figures, versus, apart, per_user)
+
+
+def _segment(places: Places, options: dict[str, int]) -> dict[str, Estimate]:
+    n_users = int((places.n_relevant > 0).sum())
+    return {
+        "n_pairs": point(float(len(places.user)), n_users),
+        **intervals(measure(places, SEGMENT_METRICS), **options),
+    }
+
+
+def _ranked(name: str, lists: Lists, n_users: int, n_items: int) -> Int64:
+    ranked = lists(np.arange(n_users, dtype=np.int64)) if callable(lists) else lists
+    if ranked.ndim != 2 or len(ranked) != n_users or ranked.dtype.kind != "i":
+        raise expected(f"lists {name!r}", f"int64[{n_users}, K]", f"{ranked.dtype}{ranked.shape}")
+    if ranked.size and ranked.max() >= n_items:
+        raise expected(f"lists {name!r}", f"item ids below {n_items}", int(ranked.max()))
+    return ranked
+
+
+def _diversity(ranked: Int64, truth: UserItems, catalogue: Catalogue) -> dict[str, Float64]:
+    k, values = DIVERSITY_K, {}
+    if catalogue.vectors is not None:
+        values[f"diversity@{k}"] = list_diversity(ranked, k, catalogue.vectors)
+    if catalogue.category is not None:
+        values[f"category_diversity@{k}"] = category_diversity(ranked, k, catalogue.category)
+    if catalogue.popularity is not None:
+        values[f"popularity_lift@{k}"] = popularity_lift(ranked, k, truth, catalogue.popularity)
+        values[f"novelty@{k}"] = novelty(ranked, k, catalogue.popularity)
+    return values
+
+
+def _row_json(row: RetrievalRow) -> dict[str, object]:
+    return {
+        "figures": figures_json(row.figures),
+        "versus_baseline": {name: difference_json(d) for name, d in row.versus.items()},
+        "segments": {name: figures_json(figures) for name, figures in row.segments.items()},
+    }

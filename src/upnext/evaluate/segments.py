@@ -1,0 +1,29 @@
+"""Groups of rows to look at apart: masks by name, over showings or over (viewer, relevant video) pairs alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from upnext.core.types import Array, Bool
+from upnext.evaluate.binary import mass_bins
+
+Segments = Mapping[str, Bool]
+
+
+def viewer_segments(n_seen: Array) -> dict[str, Bool]:
+    """{"viewer=new", "viewer=known": bool[m]} by n_seen [m], the showings of each row's viewer before the window."""
+    is_new = np.asarray(n_seen) == 0
+    return {"viewer=new": is_new, "viewer=known": ~is_new}
+
+
+def decile_segments(name: str, values: Array) -> dict[str, Bool]:
+    """{"<name>_decile=1" .. "=10", "<name>=unknown": bool[m]}, lowest first, equal values together; empty ones are left out."""
+    values = np.asarray(values, np.float64)
+    is_known = np.isfinite(values)
+    bins = np.full(len(values), -1, np.int64)
+    bins[is_known] = mass_bins(values[is_known], 10)
+    masks = {f"{name}_decile={i + 1}": bins == i for i in range(10)}
+    masks[f"{name}=unknown"] = ~is_known
+    return {key: mask for key, mask in masks.items() if mask.any()}
