@@ -27,6 +27,7 @@ from upnext.features.counter_store import counter_writes, refresh_table
 from upnext.features.counters import CounterTable
 from upnext.features.event_rows import ReadLog, events_of, history_rows
 from upnext.features.ring import history_of
+from upnext.features.seen_days import SeenDays
 from upnext.features.session import ServedSlate, Session, served_of
 from upnext.features.state_keys import seen_key, session_key, sessions_key, user_key
 from upnext.features.user_state import DEFAULT_CONFIG, UNTIMED_DAY, UserState
@@ -63,7 +64,7 @@ class _Viewer:
 
     def __init__(self, state: UserState) -> None:
         self.state = state
-        self.seen: dict[int, dict[int, None]] = {}
+        self.seen = SeenDays()
         self.stored_days = set(state.days)
         self.changed_days: set[int] = set()
 
@@ -126,10 +127,9 @@ class StateWriter:
             days = set(viewer.state.days)
             for day in viewer.stored_days - days:
                 writes[seen_key(user_id, day)] = None
-                viewer.seen.pop(day, None)
             for day in viewer.changed_days & days:
-                ids = np.fromiter(viewer.seen[day], np.int64, len(viewer.seen[day]))
-                writes[seen_key(user_id, day)] = ids.tobytes()
+                writes[seen_key(user_id, day)] = viewer.seen.day_bytes(day)
+            viewer.seen.keep_only(days)
             viewer.stored_days = days
             viewer.changed_days = set()
             writes[user_key(user_id)] = viewer.state.to_bytes()
@@ -139,16 +139,10 @@ class StateWriter:
 
     def _mark_seen(self, user_id: str, viewer: _Viewer, day: int, item_ids: Iterable[int]) -> None:
         """Puts the videos behind all others of the day."""
-        seen = viewer.seen.get(day)
-        if seen is None:
-            data = None
-            if day in viewer.stored_days:
-                (data,) = self._store.get([seen_key(user_id, day)])
-            seen = dict.fromkeys(np.frombuffer(data or b"", np.int64).tolist())
-            viewer.seen[day] = seen
-        for item_id in item_ids:
-            seen.pop(item_id, None)
-            seen[item_id] = None
+        if day not in viewer.seen and day in viewer.stored_days:
+            (data,) = self._store.get([seen_key(user_id, day)])
+            viewer.seen.load(day, data)
+        viewer.seen.add(day, item_ids)
         viewer.changed_days.add(day)
 
     def _load(self, user_ids: Iterable[str]) -> None:

@@ -1,0 +1,253 @@
+"""Item columns from the catalogue, the viewer's history and the counters (design A's video features, design B's churn features).
+
+Covington et al. 2016, section 4.1: the most telling features describe the viewer's past with the video itself and with similar
+ones, how often it was shown to them without effect, and which source proposed it with what score.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+
+from upnext.core.clock import HOUR_US
+from upnext.core.types import Float32, Float64, Int64
+from upnext.features.affinity import Tally
+from upnext.features.counters import COUNTER_NAMES, CounterTable
+from upnext.features.reading import ItemColumns, Reading
+
+_EARTH_KM: Final = 6371.0
+_LOG_SCALE: Final = 0.1  # keeps logs of counts, hours and seconds near one
+
+
+def _log(values: Float64 | Float32 | Int64) -> Float32:
+    return (np.log1p(values) * _LOG_SCALE).astype(np.float32)
+
+
+class CatalogBlock:
+    """What the catalogue says of the video, and how that meets the viewer."""
+
+    names = (
+        "log_duration", "duration_missing", "log_age_h", "is_day_old", "is_week_old", "age_missing",
+        "is_premium", "has_age_limit", "language_match", "language_known", "has_location",
+        "near_viewer", "distance_known", "followed", "interest",
+    )  # fmt: skip
+
+    def __init__(self, view: ItemColumns) -> None:
+        self._view = view
+
+    def fill(self, out: Float32, reading: Reading) -> None:
+        """float32[n, 15]."""
+        view, item_id = self._view, reading.item_id
+        request, user = reading.query.request, reading.query.user
+        duration_s = view.duration_s[item_id]
+        missing = np.isnan(duration_s)
+        out[:, 0] = _log(np.where(missing, 0, duration_s))
+        out[:, 1] = missing
+        uploaded_us = view.uploaded_us[item_id]
+        age_h = np.maximum(reading.time_us - uploaded_us, 0) / HOUR_US
+        dated = uploaded_us > 0
+        out[:, 2] = _log(age_h) * dated
+        out[:, 3] = dated & (age_h < 24)
+        out[:, 4] = dated & (age_h < 24 * 7)
+        out[:, 5] = ~dated
+        out[:, 6] = view.is_premium[item_id]
+        out[:, 7] = view.min_age[item_id] > 0
+        language = view.language[item_id]
+        spoken = view.code("language", request.language or user.profile.language)
+        out[:, 8] = (language == spoken) & (language >= 0)
+        out[:, 9] = (language >= 0) & (spoken >= 0)
+        latitude = view.latitude[item_id]
+        located = ~np.isnan(latitude)
+        out[:, 10] = located
+        if request.latitude is not None and request.longitude is not None and located.any():
+            where = np.flatnonzero(located)
+            km = distance_km(
+                request.latitude, request.longitude, latitude[where], view.longitude[item_id[where]]
+            )
+            out[where, 11] = np.exp(-km / 100)
+            out[where, 12] = 1
+        creator = view.creator[item_id]
+        if len(user.followed):
+            out[:, 13] = np.isin(creator, user.followed) & (creator >= 0)
+        if user.interests:
+            out[:, 14] = self._interest(reading)
+
+    def _interest(self, reading: Reading) -> Float32:
+        """float32[n]: the weights of "more" and "less" that meet the video's category, tags and creator."""
+        view, item_id = self._view, reading.item_id
+        weight = np.zeros(len(item_id), np.float32)
+        category, tags = view.category[item_id], view.tags[item_id]
+        for topic, amount in sorted(reading.query.user.interests.items()):
+            kind, _, creator_id = topic.partition(":")
+            if kind == "creator" and creator_id:
+                weight += amount * (view.creator[item_id] == view.code("creator", creator_id))
+                continue
+            in_category = (category == view.code("category", topic)) & (category >= 0)
+            has_tag = ((tags == view.code("tag", topic)) & (tags >= 0)).any(axis=1)
+            weight += amount * (in_category | has_tag)
+        return weight
+
+
+def distance_km(
+    latitude: float, longitude: float, latitudes: Float32, longitudes: Float32
+) -> Float64:
+    """float64[m]: great-circle distances in km from one place to m places, degrees (haversine)."""
+    here, there = np.radians(latitude), np.radians(latitudes.astype(np.float64))
+    across = np.radians(longitudes.astype(np.float64) - longitude)
+    chord = np.sin((there - here) / 2) ** 2 + np.cos(here) * np.cos(there) * np.sin(across / 2) ** 2
+    distance: Float64 = 2 * _EARTH_KM * np.arcsin(np.sqrt(np.minimum(chord, 1.0)))
+    return distance
+
+
+class AffinityBlock:
+    """The viewer's past with the video's category, creator, language and tags, and with the video itself."""
+
+    names = (
+        *(f"{kind}_{what}" for kind in ("category", "creator", "language")
+          for what in ("log_shown", "log_relevant", "lift")),
+        "tags_log_shown", "tags_lift_mean", "tags_lift_max",
+        "video_log_shown", "video_relevant", "video_log_h_since", "video_shown",
+        "has_current", "current_same_category", "current_same_creator", "current_same_language",
+        "current_shared_tags",
+    )  # fmt: skip
+
+    def __init__(self, view: ItemColumns) -> None:
+        self._view = view
+
+    def fill(self, out: Float32, reading: Reading) -> None:
+        """float32[n, 21]."""
+        view = self._view
+        if len(reading.history):
+            for start, column in ((0, view.category), (3, view.creator), (6, view.language)):
+                self._words(out[:, start : start + 3], column, reading)
+            self._tags(out[:, 9:12], reading)
+            self._video(out[:, 12:16], reading)
+        if reading.current >= 0:
+            self._current(out[:, 16:21], reading)
+
+    def _words(self, out: Float32, column: Int64, reading: Reading) -> None:
+        history = reading.history
+        tally = Tally.of(column[history.item_id], reading.relevant, history.time_us)
+        places = tally.places(column[reading.item_id])
+        out[:, 0] = _log(tally.shown)[places]
+        out[:, 1] = _log(tally.relevant)[places]
+        out[:, 2] = tally.lift(places, reading.base_rate)
+
+    def _tags(self, out: Float32, reading: Reading) -> None:
+        tags, history = self._view.tags, reading.history
+        mine, theirs = tags[history.item_id], tags[reading.item_id]
+        width = mine.shape[1]
+        tally = Tally.of(
+            mine.ravel(), np.repeat(reading.relevant, width), np.repeat(history.time_us, width)
+        )
+        places = tally.places(theirs)
+        lift = tally.lift(places, reading.base_rate)
+        out[:, 0] = _log(tally.shown[places].sum(axis=1))
+        out[:, 1] = lift.sum(axis=1) / np.maximum((theirs >= 0).sum(axis=1), 1)
+        out[:, 2] = lift.max(axis=1)
+
+    def _video(self, out: Float32, reading: Reading) -> None:
+        history = reading.history
+        tally = Tally.of(history.item_id, reading.relevant, history.time_us)
+        places = tally.places(reading.item_id)
+        last_us = tally.last_us[places]
+        out[:, 0] = _log(tally.shown[places])
+        out[:, 1] = tally.relevant[places] > 0
+        out[:, 2] = _log(np.maximum(reading.time_us - last_us, 0) / HOUR_US) * (last_us > 0)
+        out[:, 3] = tally.shown[places] > 0
+
+    def _current(self, out: Float32, reading: Reading) -> None:
+        view, item_id, current = self._view, reading.item_id, reading.current
+        out[:, 0] = 1
+        for i, column in enumerate((view.category, view.creator, view.language), start=1):
+            out[:, i] = (column[item_id] == column[current]) & (column[current] >= 0)
+        watched = view.tags[current]
+        out[:, 4] = np.isin(view.tags[item_id], watched[watched >= 0]).sum(axis=1)
+
+
+class CounterBlock:
+    """What all viewers did with the video: counts, smoothed rates, trend.
+
+    A rate over a shorter window is smoothed by the rate over the next longer one, and that over all time by a fixed rate."""
+
+    _COUNTED = (
+        "impressions_total", "impressions_7d", "impressions_1d", "impressions_6h",
+        "relevant_total", "relevant_7d", "relevant_1d", "relevant_6h", "clicks_7d", "likes_total",
+        "shares_total",
+    )  # fmt: skip
+    _RATES = ("clicks", "relevant", "likes", "dislikes", "shares", "skips", "completions")
+    _PRIOR = np.array([0.3, 0.3, 0.02, 0.002, 0.005, 0.3, 0.2])
+    _STRENGTH = 20.0
+    names = (
+        *(f"log_{name}" for name in _COUNTED),
+        *(f"rate_{name}_total" for name in _RATES),
+        *(f"rate_{name}_7d" for name in _RATES),
+        *(f"rate_{name}_1d" for name in _RATES),
+        "log_watch_s_total", "log_watch_s_7d", "trend_impressions_6h", "trend_relevant_6h",
+        "trend_relevant_1d",
+    )  # fmt: skip
+
+    def __init__(self, counters: CounterTable) -> None:
+        self._counters = counters
+        self._at = {name: i for i, name in enumerate(COUNTER_NAMES)}
+        self._counted = [self._at[name] for name in self._COUNTED]
+
+    def fill(self, out: Float32, reading: Reading) -> None:
+        """float32[n, 37]."""
+        counts = self._counters.read(reading.item_id, reading.time_us)
+        at = self._at
+        out[:, : len(self._counted)] = _log(counts[:, self._counted])
+        start = len(self._counted)
+        rates: Float64 = np.broadcast_to(self._PRIOR, (len(counts), len(self._PRIOR)))
+        for window in ("total", "7d", "1d"):
+            columns = [at[f"{name}_{window}"] for name in self._RATES]
+            exposed = np.maximum(
+                counts[:, at[f"impressions_{window}"]], counts[:, at[f"watches_{window}"]]
+            )
+            rates = (counts[:, columns] + self._STRENGTH * rates) / (exposed + self._STRENGTH)[
+                :, None
+            ]
+            out[:, start : start + len(columns)] = rates
+            start += len(columns)
+        for window in ("total", "7d"):
+            watched_s, n_watches = (
+                counts[:, at[f"watch_s_{window}"]],
+                counts[:, at[f"watches_{window}"]],
+            )
+            out[:, start] = _log((watched_s + 50.0) / (n_watches + 5.0))
+            start += 1
+        per_h = {"6h": 6.0, "1d": 24.0, "7d": 168.0}
+        for name, short, long in (
+            ("impressions", "6h", "1d"), ("relevant", "6h", "1d"), ("relevant", "1d", "7d"),
+        ):  # fmt: skip
+            now = counts[:, at[f"{name}_{short}"]] + 1.0
+            before = counts[:, at[f"{name}_{long}"]] * (per_h[short] / per_h[long]) + 1.0
+            out[:, start] = np.log(now / before) * _LOG_SCALE
+            start += 1
+
+
+class SourceBlock:
+    """Which sources proposed the video, with what score and at which place."""
+
+    def __init__(self, sources: Sequence[str]) -> None:
+        self._sources = tuple(sources)
+        self.names = (
+            *(f"{what}:{name}" for name in self._sources for what in ("source", "has", "place")),
+            "n_sources",
+        )
+
+    def fill(self, out: Float32, reading: Reading) -> None:
+        """float32[n, 3 * sources + 1]: score (0 where absent), 1 where proposed, 1 / place in the source's list."""
+        columns = reading.candidates.columns
+        for i, name in enumerate(self._sources):
+            score = columns.get(f"source:{name}")
+            if score is None:
+                continue
+            proposed = np.flatnonzero(~np.isnan(score))
+            order = np.argsort(-score[proposed], kind="stable")
+            out[proposed, 3 * i] = score[proposed]
+            out[proposed, 3 * i + 1] = 1
+            out[proposed[order], 3 * i + 2] = 1.0 / np.arange(1, len(order) + 1)
+            out[proposed, -1] += 1

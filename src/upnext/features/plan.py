@@ -1,0 +1,91 @@
+"""All features of a request as two dense arrays, laid out once per release: the same code serves and replays.
+
+The user side is one row (context, summary of the past, optionally the viewer's vector); the item side has one row per candidate.
+Blocks write into their slice of a preallocated array, so the cost is a few numpy calls per block and none per candidate.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Final
+
+import numpy as np
+
+from upnext.core.types import Candidates, Features, Float32, Query
+from upnext.features.context import ContextEncoder, Moment, Vocabulary
+from upnext.features.counters import CounterTable
+from upnext.features.item_blocks import AffinityBlock, CatalogBlock, CounterBlock, SourceBlock
+from upnext.features.reading import Block, ItemColumns, Reading
+from upnext.features.user_summary import SUMMARY_NAMES, fill_summary
+from upnext.features.vector_block import VectorBlock
+
+UserVector = Callable[[Query], Float32]  # -> float32[d]
+NO_VOCABULARY: Final = Vocabulary()
+
+
+class FeaturePlan:
+    """A FeatureReader. Reads `counters` and the catalogue's view as they stand when it is asked."""
+
+    def __init__(
+        self,
+        view: ItemColumns,
+        counters: CounterTable,
+        item_static: Float32 | None = None,
+        *,
+        vocabulary: Vocabulary = NO_VOCABULARY,
+        sources: Sequence[str] = (),
+        static_names: Sequence[str] | None = None,
+        user_vector: UserVector | None = None,
+        user_vector_size: int = 0,
+    ) -> None:
+        """`item_static` float32[m, s]: a block of columns by item_id; `user_vector(query)` float32[user_vector_size]."""
+        self._view = view
+        self._context = ContextEncoder(vocabulary)
+        self._user_vector = user_vector
+        self._user_vector_size = user_vector_size
+        blocks: list[Block] = [CatalogBlock(view), AffinityBlock(view), CounterBlock(counters)]
+        if sources:
+            blocks.append(SourceBlock(sources))
+        self._vectors: VectorBlock | None = None
+        if item_static is not None:
+            self._vectors = VectorBlock(item_static, static_names)
+            blocks.append(self._vectors)
+        ends = np.cumsum([len(block.names) for block in blocks]).tolist()
+        self._blocks = list(zip(blocks, [0, *ends[:-1]], ends))
+        self.item_names: tuple[str, ...] = tuple(name for block in blocks for name in block.names)
+        self.user_names: tuple[str, ...] = (
+            *self._context.names,
+            *SUMMARY_NAMES,
+            *(f"user_vector_{i}" for i in range(user_vector_size)),
+        )
+
+    def replace_static(self, item_static: Float32) -> None:
+        """Takes a longer table of item_static: rows for videos that came later."""
+        assert self._vectors is not None
+        self._vectors.replace(item_static)
+
+    def read(
+        self, query: Query, candidates: Candidates, *, user_vector: Float32 | None = None
+    ) -> Features:
+        """The features of n candidates; `user_vector` float32[d] in place of asking the plan's own callable."""
+        reading = Reading.of(query, candidates, self._view)
+        items = np.zeros((len(candidates), len(self.item_names)), np.float32)
+        if len(candidates):
+            for block, start, stop in self._blocks:
+                block.fill(items[:, start:stop], reading)
+        return Features(
+            self._user_row(reading, user_vector), items, self.user_names, self.item_names
+        )
+
+    def _user_row(self, reading: Reading, user_vector: Float32 | None) -> Float32:
+        query = reading.query
+        row = np.zeros(len(self.user_names), np.float32)
+        start = self._context.size
+        row[:start] = self._context.encode([Moment.of(query.request, query.user.profile)])[0]
+        fill_summary(row[start : start + len(SUMMARY_NAMES)], reading, self._view)
+        if self._user_vector_size:
+            if user_vector is None and self._user_vector is not None:
+                user_vector = self._user_vector(query)
+            if user_vector is not None:
+                row[-self._user_vector_size :] = user_vector
+        return row

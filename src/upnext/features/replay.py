@@ -1,0 +1,233 @@
+"""The log lived again in order of time: every past request with its viewer exactly as known then.
+
+Before a request's own instant everything earlier has been applied to the same UserStates and CounterTable that serve live, and
+nothing at or after it has: no feature can look ahead, because the future has not happened yet. A request is known by its slate
+(then its time is the slate's), else its impressions are put together by request_id, else by viewer, surface and second.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+import polars as pl
+
+from upnext.core.clock import SECOND_US
+from upnext.core.event import Event
+from upnext.core.types import Flag, Float32, Int64, Profile, Query, Request, UInt16
+from upnext.features.config import FeaturesConfig
+from upnext.features.counters import CounterTable
+from upnext.features.event_rows import ReadLog, events_of, history_rows
+from upnext.features.feedback_join import join_feedback
+from upnext.features.labels import has_long_view, labels_from
+from upnext.features.live import Profiles
+from upnext.features.seen_days import SeenDays
+from upnext.features.showings import events_by_time
+from upnext.features.user_state import DEFAULT_CONFIG, UNTIMED_DAY, UserState
+
+_PIECE: Final = 16_384  # events decoded at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """One request of the past: the query as it stood strictly before it, what was shown, and what came of that."""
+
+    query: Query
+    item_id: Int64  # [k] unique, in the order shown
+    labels: dict[str, Float32]  # {label: float32[k]}, NaN: not known
+    event: Int64  # [k] rows in the events by time (`events_by_time`), the impressions
+    slot: Int64  # [k] -1 where the log does not say
+
+
+class PastState:
+    """All viewers and counters while the log goes by: what the live state would hold, in memory."""
+
+    def __init__(
+        self, view: Profiles, counters: CounterTable, config: FeaturesConfig = DEFAULT_CONFIG
+    ) -> None:
+        self.counters = counters
+        self._view = view
+        self._config = config
+        self._states: dict[str, tuple[UserState, SeenDays]] = {}
+
+    def _of(self, user_id: str) -> tuple[UserState, SeenDays]:
+        found = self._states.get(user_id)
+        if found is None:
+            found = self._states[user_id] = (UserState(self._config), SeenDays())
+        return found
+
+    def start(self, log: ReadLog) -> None:
+        """Begins with the stored histories."""
+        for user_id, rows in history_rows(log.histories()):
+            state, seen = self._of(user_id)
+            for delta in state.start_from(rows.item_id, rows.is_like, rows.is_relevant):
+                self.counters.add(*delta)
+            seen.add(UNTIMED_DAY, rows.item_id)
+
+    def apply(self, event: Event) -> None:
+        """One event, as the live writer applies it."""
+        state, seen = self._of(event.user_id)
+        for delta in state.apply(event):
+            self.counters.add(*delta)
+        if state.newly_seen is not None:
+            seen.add(state.newly_seen.day, (state.newly_seen.item_id,))
+            seen.keep_only(state.days)
+
+    def query(self, request: Request) -> Query:
+        """The request with its viewer as of now."""
+        state, seen = self._of(request.user_id)
+        profile = self._view.profile(request.user_id) or Profile()
+        return Query(request, state.user(request.user_id, profile, seen.order(), self._view))
+
+
+def replay(
+    log: ReadLog,
+    view: Profiles,
+    counters: CounterTable,
+    *,
+    after_us: int = 0,
+    before_us: int | None = None,
+    slates: pl.DataFrame | None = None,
+    config: FeaturesConfig = DEFAULT_CONFIG,
+) -> Iterator[Replayed]:
+    """The requests with after_us <= time < before_us, in order of time; earlier events only move the state.
+
+    `counters`: an empty table, kept up as the log goes by; a FeaturePlan built over it reads each request's features as they
+    were, if it is asked before the next request is drawn. Labels hold all feedback before `before_us`, and none after it.
+    `slates`: core.columns.SLATES, whose times the requests take."""
+    events = events_by_time(log, before_us)
+    past = PastState(view, counters, config)
+    past.start(log)
+    if not len(events):
+        return
+    shown = _shown(events, slates, after_us, config)
+    labels = labels_from(shown.flags, shown.watch_s, has_long_view=has_long_view(events))
+    stream = _stream(events)
+    upcoming = next(stream, None)
+    starts = shown.starts.tolist()
+    for request, start, stop in zip(_past_requests(events, shown), starts[:-1], starts[1:]):
+        while upcoming is not None and upcoming.time_us < request.time_us:
+            past.apply(upcoming)
+            upcoming = next(stream, None)
+        yield Replayed(
+            past.query(request),
+            shown.item_id[start:stop],
+            {name: column[start:stop] for name, column in labels.items()},
+            shown.event[start:stop],
+            shown.slot[start:stop],
+        )
+    while upcoming is not None:
+        past.apply(upcoming)
+        upcoming = next(stream, None)
+
+
+def _stream(events: pl.DataFrame) -> Iterator[Event]:
+    for start in range(0, len(events), _PIECE):
+        yield from events_of(events.slice(start, _PIECE).to_arrow())
+
+
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """The impressions to yield, m rows, request after request in order of time."""
+
+    item_id: Int64  # [m]
+    event: Int64  # [m]
+    slot: Int64  # [m]
+    flags: UInt16  # [m]
+    watch_s: Float32  # [m]
+    request_us: Int64  # [m] of the row's request
+    starts: Int64  # [r + 1] rows of request i: starts[i] to starts[i + 1]
+
+
+def _shown(
+    events: pl.DataFrame, slates: pl.DataFrame | None, after_us: int, config: FeaturesConfig
+) -> _Shown:
+    joined = join_feedback([events.to_arrow()], None, config)
+    is_shown = (joined.flags & Flag.IMPRESSION) != 0
+    rows = pl.DataFrame(
+        {
+            "event": joined.event[is_shown],
+            "item_id": joined.item_id[is_shown],
+            "flags": joined.flags[is_shown],
+            "watch_s": joined.watch_s[is_shown],
+        }
+    ).sort("event")
+    context = events.select(
+        "user_id",
+        "time_us",
+        "request_id",
+        "surface",
+        "slot",
+        pl.col("surface").fill_null("").alias("place"),
+    )[rows.get_column("event")]
+    rows = _requests(pl.concat([rows, context], how="horizontal"), slates)
+    rows = rows.filter(pl.col("request_us") >= after_us)
+    rows = rows.unique(["request", "item_id"], keep="first", maintain_order=True)
+    first = rows.get_column("request").rle_id().to_numpy()
+    starts = np.searchsorted(first, np.arange(len(rows) and int(first[-1]) + 1))
+    return _Shown(
+        rows.get_column("item_id").to_numpy(),
+        rows.get_column("event").to_numpy(),
+        rows.get_column("slot").fill_null(-1).cast(pl.Int64).to_numpy(),
+        rows.get_column("flags").to_numpy(),
+        rows.get_column("watch_s").to_numpy(),
+        rows.get_column("request_us").to_numpy(),
+        np.append(starts, len(rows)).astype(np.int64),
+    )
+
+
+def _requests(rows: pl.DataFrame, slates: pl.DataFrame | None) -> pl.DataFrame:
+    """Adds `request` (a number per request) and `request_us` (its time); sorted by that time, requests kept together."""
+    viewer = ["user_id", "place"]
+    rest_us = pl.col("time_us").diff().over(viewer)
+    rows = rows.with_columns(new=(rest_us.is_null() | (rest_us > SECOND_US)).cast(pl.Int64))
+    rows = rows.with_columns(visit=pl.col("new").cum_sum().over(viewer))
+    named = pl.col("request_id").is_not_null()
+    key = pl.struct(
+        "user_id",
+        pl.col("request_id"),
+        pl.when(named).then(pl.lit("")).otherwise(pl.col("place")).alias("place"),
+        pl.when(named).then(0).otherwise(pl.col("visit")).alias("visit"),
+    )
+    rows = rows.with_columns(request=key.rank("dense"))
+    if slates is not None:
+        times = slates.group_by("request_id").agg(slate_us=pl.col("time_us").first())
+        rows = rows.join(times, on="request_id", how="left", maintain_order="left")
+    else:
+        rows = rows.with_columns(slate_us=pl.lit(None, pl.Int64))
+    # An impression stamped before its slate (a skewed clock) must not be visible to its own request.
+    first_us = pl.min_horizontal(pl.col("slate_us"), pl.col("time_us").min()).over("request")
+    return rows.with_columns(request_us=first_us).sort("request_us", "request", "event")
+
+
+def _past_requests(events: pl.DataFrame, shown: _Shown) -> Iterator[Request]:
+    """Each request with what its first impression says of the context."""
+    names = (
+        "user_id",
+        "session_id",
+        "request_id",
+        "surface",
+        "device",
+        "country",
+        "latitude",
+        "longitude",
+    )
+    first = shown.starts[:-1]
+    sizes = np.diff(shown.starts).tolist()
+    context = events.select(names)[shown.event[first]].iter_rows()
+    for row, size, time_us in zip(context, sizes, shown.request_us[first].tolist()):
+        user_id, session_id, request_id, surface, device, country, latitude, longitude = row
+        yield Request(
+            request_id=request_id or "",
+            user_id=user_id,
+            surface=surface or "",
+            size=size,
+            time_us=time_us,
+            session_id=session_id or "",
+            device=device,
+            country=country,
+            latitude=latitude,
+            longitude=longitude,
+        )
