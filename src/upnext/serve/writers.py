@@ -1,0 +1,192 @@
+"""Everything that writes, in one thread: the catalogue, the log and the state.
+
+One call commits many connections' work: one transaction of the log (one fsync), then one of the state, then the answers. If the
+log's commit fails nothing was promised; if the state's fails the log is ahead of it, and the next commit first replays the
+difference, because the state is a function of the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol, TypeVar
+
+import msgspec
+
+from upnext.core.clock import Clock
+from upnext.core.errors import Unavailable
+from upnext.core.event import Event
+from upnext.events.slate import SlateRecord
+from upnext.serve.intake_words import (
+    Answer,
+    AppendEvents,
+    AppendSlate,
+    EventsDone,
+    EventStatus,
+    Failed,
+    LogWork,
+    SlateDone,
+)
+from upnext.serve.stamping import Known, Rows, stamped
+
+log = logging.getLogger(__name__)
+Row = TypeVar("Row", Event, SlateRecord)
+
+
+class Log(Known, Protocol):
+    """What the writers need of the event log."""
+
+    def append(self, events: Sequence[Event], slates: Sequence[SlateRecord] = ()) -> list[int]: ...
+
+    def slate(self, request_id: str) -> SlateRecord | None: ...
+
+    def last_seq(self) -> int: ...
+
+    def seal(self, *, keep_rows: int = 100_000) -> int: ...
+
+
+class State(Protocol):
+    """What the writers need of the state."""
+
+    def apply(
+        self, events: Sequence[Event], slates: Sequence[SlateRecord], log_seq: int
+    ) -> object: ...
+
+    def conflicts(self, slate: SlateRecord) -> bool: ...
+
+    def catch_up(self, log: Log) -> int: ...
+
+
+@dataclass
+class _Group:
+    """Log work that will be one transaction."""
+
+    events: list[Event]
+    slates: list[SlateRecord]
+
+
+class Writers:
+    """Commits work; not thread-safe, so one thread owns it."""
+
+    def __init__(self, catalog: Rows, event_log: Log, state: State, clock: Clock) -> None:
+        self.catalog = catalog
+        self.log = event_log
+        self.state = state
+        self.n_events = 0
+        self.n_slates = 0
+        self.n_commits = 0
+        self._clock = clock
+        self._state_is_behind = False
+
+    def commit(self, works: Sequence[LogWork]) -> list[Answer]:
+        """The answers, aligned with `works`: all committed, or all Failed where a store can't take them."""
+        answers: list[Answer | None] = [None] * len(works)
+        waiting = list(range(len(works)))
+        try:
+            self._follow()
+            while waiting:  # a second round only where two pages of one session came together
+                waiting = self._commit_round(works, waiting, answers)
+        except Unavailable as error:
+            log.warning("commit failed", extra={"error": str(error), "n_works": len(works)})
+            failed = Failed("unavailable", str(error))
+            return [failed if answer is None else answer for answer in answers]
+        return [answer for answer in answers if answer is not None]
+
+    def _follow(self) -> None:
+        if self._state_is_behind:
+            self.state.catch_up(self.log)
+            self._state_is_behind = False
+
+    def _commit_round(
+        self, works: Sequence[LogWork], places: list[int], answers: list[Answer | None]
+    ) -> list[int]:
+        """Commits what can go together; the places that must wait for another round."""
+        group = _Group([], [])
+        later: list[int] = []
+        sessions: set[tuple[str, str]] = set()
+        slots: list[tuple[int, list[Event | None], list[EventStatus | None]]] = []
+        slate_places: list[int] = []
+        received_us = self._clock.now_us()
+        for place in places:
+            work = works[place]
+            if isinstance(work, AppendEvents):
+                done, refused = stamped(work.events, self.catalog, self.log, received_us)
+                group.events += [event for event in done if event is not None]
+                slots.append((place, done, refused))
+                continue
+            session = (work.slate.user_id, work.slate.session_id)
+            if session in sessions:
+                later.append(place)
+                continue
+            sessions.add(session)
+            answers[place] = self._slate_now(work)
+            if answers[place] is None:
+                group.slates.append(work.slate)
+                slate_places.append(place)
+        numbers, before = self._write(group)
+        seq = iter(numbers)
+        for place, done, refused in slots:
+            answers[place] = _events_done(done, refused, seq, before)
+        for place in slate_places:
+            answers[place] = SlateDone("stored", next(seq))
+        return later
+
+    def _slate_now(self, work: AppendSlate) -> SlateDone | None:
+        """An answer that needs no write: known before, or in conflict with a page of the same session."""
+        known = self.log.slate(work.slate.request_id)
+        if known is not None:
+            return SlateDone("known", known.log_seq, known)
+        if self.state.conflicts(work.slate):
+            return SlateDone("conflict")
+        return None
+
+    def _write(self, group: _Group) -> tuple[list[int], int]:
+        """(log_seq per event then per slate, the last log_seq before)."""
+        before = self.log.last_seq()
+        if not group.events and not group.slates:
+            return [], before
+        numbers = list(self.log.append(group.events, group.slates))
+        n_events = len(group.events)
+        new_events = _fresh(group.events, numbers[:n_events], before)
+        new_slates = _fresh(group.slates, numbers[n_events:], before)
+        if new_events or new_slates:
+            self._apply(new_events, new_slates, max(numbers))
+        self.n_commits += 1
+        self.n_events += len(new_events)
+        self.n_slates += len(new_slates)
+        return numbers, before
+
+    def _apply(self, events: list[Event], slates: list[SlateRecord], log_seq: int) -> None:
+        self._state_is_behind = True  # until the state says that it is not
+        self.state.apply(events, slates, log_seq)
+        self._state_is_behind = False
+
+
+def _fresh(rows: Sequence[Row], numbers: Sequence[int], before: int) -> list[Row]:
+    """The rows that the log did not have, with their log_seq, each once."""
+    seen: set[int] = set()
+    fresh: list[Row] = []
+    for row, number in zip(rows, numbers, strict=True):
+        if number > before and number not in seen:
+            seen.add(number)
+            fresh.append(msgspec.structs.replace(row, log_seq=number))
+    return fresh
+
+
+def _events_done(
+    done: Sequence[Event | None],
+    refused: Sequence[EventStatus | None],
+    seq: Iterator[int],
+    before: int,
+) -> EventsDone:
+    statuses: list[EventStatus] = []
+    for event, refusal in zip(done, refused, strict=True):
+        if event is None or refusal is not None:
+            assert refusal is not None
+            statuses.append(refusal)
+            continue
+        number = next(seq)
+        known = number <= before
+        statuses.append(EventStatus("known" if known else "accepted", number, event.is_clamped))
+    return EventsDone(statuses)
