@@ -18,7 +18,7 @@ from upnext.core.types import Array, Estimate, Float64
 from upnext.evaluate.bootstrap import NOT_IDENTIFIABLE, ratio, user_rows
 
 MEAN_WEIGHT_GAP = (
-    0.05  # E[w] may differ from 1 by this much, or by 3 standard errors if that is more
+    0.05  # E[w] may differ from 1 by this much, or by 4 standard errors if that is more
 )
 SMALLEST_SAMPLE = 100.0  # effective rows below which an estimate is noise
 
@@ -51,7 +51,7 @@ def support_of(logged: Float64, target: Float64) -> Support:
     reason = ""
     if n_effective < SMALLEST_SAMPLE:
         reason = f"{n_effective:.0f} effective rows, at least {SMALLEST_SAMPLE:.0f} needed"
-    elif abs(mean - 1.0) > max(MEAN_WEIGHT_GAP, 3 * error):
+    elif abs(mean - 1.0) > max(MEAN_WEIGHT_GAP, 4 * error):
         reason = f"E[w] is {mean:.3f}, not 1: the logging policy never shows some of what the target would"
     return Support(mean, error, n_effective, reason)
 
