@@ -1,0 +1,31 @@
+"""Hides videos that may not be shown where the viewer is."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Final
+
+from upnext.core.types import Bool, Candidates, Query
+from upnext.filters.catalog_columns import CatalogColumns, Rows, in_catalog
+
+
+class Country:
+    """A Filter; safety. The request's country counts before the profile's; an unknown one sees what is free everywhere."""
+
+    name: Final = "country"
+    is_safety: Final = True
+
+    def __init__(self, view: CatalogColumns) -> None:
+        self._view = view
+
+    def keep(self, query: Query, candidates: Candidates) -> Bool:
+        """bool[n]: True where the video is allowed in the viewer's country."""
+        return in_catalog(candidates.item_id, self._view, partial(self._passes, query))
+
+    def allowed_mask(self, query: Query) -> Bool:
+        """bool[n_items]: the same for the whole catalogue."""
+        return self._passes(query, slice(None))
+
+    def _passes(self, query: Query, rows: Rows) -> Bool:
+        country = query.request.country or query.user.profile.country
+        return self._view.allowed_in(country)[rows]
