@@ -112,6 +112,11 @@ class Catalog:
             if not connection.execute("DELETE FROM users WHERE user_id = ?", (user_id,)).rowcount:
                 raise NotFound(f"user {user_id!r}: not in the catalogue")
 
+    def count_users(self, user_ids: Sequence[str]) -> int:
+        """How many of these users the catalogue knows."""
+        select = "SELECT 1 FROM users WHERE user_id = ?"
+        return sum(len(self._read(select, (user_id,))) for user_id in user_ids)
+
     def item_ids(self, video_ids: Sequence[str], *, create: bool = False) -> Int64:
         """int64[n]: the item_id of each video, -1 where unknown; `create` gives those a row with status `unknown`.
 
