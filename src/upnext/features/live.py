@@ -96,8 +96,8 @@ class StateWriter:
             raise Unavailable(
                 "the state is behind the log: expected catch_up before the next batch"
             )
-        known = self._store.watermark()
         try:
+            known = self._store.watermark()
             writes = self._apply_events([e for e in events if not 0 < e.log_seq <= known])
             for slate in slates:
                 if not 0 < slate.log_seq <= known:

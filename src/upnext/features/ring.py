@@ -106,6 +106,7 @@ class Ring:
 
     def open(self, item_id: int, time_us: int, view: int, request: int) -> int:
         """The position of a new, empty row; `trim` after filling it."""
+        counts = self._counts()  # before the row is there, or it would count twice
         i = len(self.item)
         if i and time_us < self.time[-1]:
             i = bisect_right(self.time, time_us)
@@ -113,7 +114,6 @@ class Ring:
             self._columns, (item_id, time_us, 0.0, 0, view, request, self.mark)
         ):
             column.insert(i, value)
-        counts = self._counts()
         counts[item_id] = counts.get(item_id, 0) + 1
         return i
 
@@ -129,11 +129,11 @@ class Ring:
 
     def trim(self) -> None:
         """Drops the oldest rows beyond the capacity."""
+        counts = self._counts()
         while len(self.item) > self.capacity:
             item, time_us, watch, flags, _, _, opened_by = (
                 column.pop(0) for column in self._columns
             )
-            counts = self._counts()
             counts[int(item)] -= 1
             if not counts[int(item)]:
                 del counts[int(item)]
