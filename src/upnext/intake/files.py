@@ -195,13 +195,11 @@ def _explained(path: Path, act: Callable[[], Any]) -> Any:
 
 def _csv_header(path: Path, separator: str, encoding: str) -> list[str]:
     with _opened(path) as stream:
-        text = io.TextIOWrapper(stream, encoding="utf-8-sig" if encoding == "utf-8" else encoding)
+        code = "utf-8-sig" if encoding == "utf-8" else encoding
+        text = io.TextIOWrapper(stream, encoding=code, errors="replace")  # rows are read strictly
         if len(separator) > 1:
             return text.readline().rstrip("\r\n").split(separator)
-        try:
-            names = next(csv.reader(text, delimiter=separator), [])
-        except UnicodeDecodeError as error:
-            raise InvalidInput(f"file {path}: header isn't {encoding}: {error}") from error
+        names = next(csv.reader(text, delimiter=separator), [])
     if not names:
         raise expected(f"file {path}", "a header line", "an empty file")
     return names
@@ -243,7 +241,13 @@ def _numbers(first: int, n_rows: int, skipped: Sequence[int]) -> Int64:
 
 
 def _frame(block: pa.RecordBatch) -> pl.DataFrame:
-    frame = pl.from_arrow(block)
+    table = pa.Table.from_batches([block])
+    for i, field in enumerate(table.schema):
+        if pa.types.is_map(field.type):  # as a list of pairs, which Polars can work on
+            pair = [("key", field.type.key_type), ("value", field.type.item_type)]
+            pairs = table.column(i).cast(pa.list_(pa.struct(pair)))
+            table = table.set_column(i, field.name, pairs)
+    frame = pl.from_arrow(table)
     assert isinstance(frame, pl.DataFrame)
     return frame
 

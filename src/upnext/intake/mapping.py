@@ -208,7 +208,9 @@ def _suggest(name: str, names: Iterable[str]) -> str:
 
 
 def _first_line(error: ValidationError) -> str:
-    first = error.errors(include_url=False)[0]
+    found = error.errors(include_url=False)
+    found.sort(key=lambda one: one["type"] != "extra_forbidden")  # a typo explains what is missing
+    first = found[0]
     place = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "extra_forbidden":
         return f"{place}: unknown key{_suggest(str(first['loc'][-1]), _keys_beside(first['loc']))}"
