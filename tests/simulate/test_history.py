@@ -12,7 +12,10 @@ import pytest
 
 from upnext.core.clock import DAY_US
 from upnext.core.columns import EVENT_KINDS, REQUIRED, TABLES
+from upnext.core.protocols import NoProgress
+from upnext.intake.doctor import validate
 from upnext.intake.mapping import read_mapping
+from upnext.intake.plan import plan_of
 from upnext.simulate.history import simulate_history
 from upnext.simulate.tables import write_tables
 from upnext.simulate.world import World
@@ -72,6 +75,7 @@ def test_the_demo_world_has_the_size_and_rates_of_a_platform(
         shown = events.filter(pl.col("kind") == kind).group_by("video_id").len()
         per_video = videos.select("video_id").join(shown, on="video_id", how="left")["len"]
         assert _gini(per_video.fill_null(0).to_numpy()) > 0.5
+        assert per_video.null_count() < 60  # chance shows nearly every video to somebody
 
 
 def test_a_longer_video_is_watched_for_a_smaller_share_and_more_seconds(
@@ -154,3 +158,15 @@ def test_a_world_without_sessions_has_an_empty_history() -> None:
     tables = simulate_history(World.make(1, 1), days=0)
     assert tables["events"].num_rows == 0
     assert tables["videos"].num_rows == 1
+
+
+@pytest.mark.parametrize("kind", ["parquet", "csv"])
+def test_the_data_doctor_finds_nothing_wrong(tmp_path: Path, kind: str) -> None:
+    world = World.make(20, 50, seed=2)
+    tables = simulate_history(world, days=3)
+    path = write_tables(tables, tmp_path, kind=kind)  # type: ignore[arg-type]
+    report = validate(plan_of(path), NoProgress(), now_us=world.end_us)
+    for name, table in tables.items():
+        found = report.tables[name]  # type: ignore[index]
+        assert (found.n_rows, found.n_kept) == (table.num_rows, table.num_rows)
+        assert not found.warnings

@@ -79,16 +79,17 @@ def write_tables(
 ) -> Path:
     """Writes <name>.parquet or <name>.csv for each table ("videos", "users", "events") and mapping.toml -> the mapping's path.
 
-    Equal tables give equal bytes. In CSV lists are joined with "|" and moderation is a JSON object.
+    Equal tables give equal bytes. Moderation is written as a JSON object, and lists in CSV are joined with "|".
     """
     folder.mkdir(parents=True, exist_ok=True)
     lines = ["# Written by upnext simulate: every column already has our name.", ""]
     for name, table in tables.items():
         path = folder / f"{name}.{kind}"
+        plain = _plain(table, with_lists=kind == "parquet")
         if kind == "parquet":
-            pq.write_table(table, path, compression="zstd")
+            pq.write_table(plain, path, compression="zstd")
         else:
-            pa_csv.write_csv(_flat(table), path)
+            pa_csv.write_csv(plain, path)
         lines += [f"[[{name}]]", f'file = "{path.name}"', "", f"[{name}.columns]"]
         lines += [_mapping_line(field, kind) for field in table.schema]
         lines.append("")
@@ -103,15 +104,15 @@ def _mapping_line(field: pa.Field, kind: str) -> str:
     return f'{field.name} = "{field.name}"'
 
 
-def _flat(table: pa.Table) -> pa.Table:
+def _plain(table: pa.Table, *, with_lists: bool) -> pa.Table:
+    """The table with maps as JSON text and, unless with_lists, lists as text joined with "|"."""
     for place, field in enumerate(table.schema):
-        values = table.column(place).to_pylist() if pa.types.is_nested(field.type) else None
-        if values is None:
-            continue
         if pa.types.is_map(field.type):
-            texts = [json.dumps(dict(v)) if v else None for v in values]
+            texts = [json.dumps(dict(v)) if v else None for v in table.column(place).to_pylist()]
+        elif pa.types.is_list(field.type) and not with_lists:
+            texts = ["|".join(v) if v else None for v in table.column(place).to_pylist()]
         else:
-            texts = ["|".join(v) if v else None for v in values]
+            continue
         table = table.set_column(place, field.name, pa.array(texts, pa.string()))
     return table
 
