@@ -134,6 +134,12 @@ class MemoryLog:
         return self.stored
 
 
+def log_of(*events: Event, stored: pa.Table | None = None) -> MemoryLog:
+    """A log of the events in this order, numbered from 1."""
+    rows = [msgspec.structs.replace(e, log_seq=i) for i, e in enumerate(events, start=1)]
+    return MemoryLog(rows, stored=HISTORIES.empty_table() if stored is None else stored)
+
+
 def table_of(events: Sequence[Event]) -> pa.Table:
     rows = [{name: getattr(e, name) for name in Event.__struct_fields__} for e in events]
     return pa.Table.from_pylist(rows, schema=EVENTS)

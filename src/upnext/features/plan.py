@@ -16,8 +16,10 @@ from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.features.counters import CounterTable
 from upnext.features.item_blocks import AffinityBlock, CatalogBlock, CounterBlock, SourceBlock
 from upnext.features.reading import Block, ItemColumns, Reading
+from upnext.features.score_block import ScoreBlock
 from upnext.features.user_summary import SUMMARY_NAMES, fill_summary
 from upnext.features.vector_block import VectorBlock
+from upnext.features.vector_table import VectorTable
 
 UserVector = Callable[[Query], Float32]  # -> float32[d]
 NO_VOCABULARY: Final = Vocabulary()
@@ -30,15 +32,18 @@ class FeaturePlan:
         self,
         view: ItemColumns,
         counters: CounterTable,
-        item_static: Float32 | None = None,
+        item_static: Float32 | VectorTable | None = None,
         *,
         vocabulary: Vocabulary = NO_VOCABULARY,
         sources: Sequence[str] = (),
+        scores: Sequence[str] = (),
         static_names: Sequence[str] | None = None,
         user_vector: UserVector | None = None,
         user_vector_size: int = 0,
     ) -> None:
-        """`item_static` float32[m, s]: a block of columns by item_id; `user_vector(query)` float32[user_vector_size]."""
+        """`item_static` float32[m, s]: a block of columns by item_id; `user_vector(query)` float32[user_vector_size].
+
+        `scores`: candidate columns that every candidate has, taken as they are."""
         self._view = view
         self._context = ContextEncoder(vocabulary)
         self._user_vector = user_vector
@@ -46,6 +51,8 @@ class FeaturePlan:
         blocks: list[Block] = [CatalogBlock(view), AffinityBlock(view), CounterBlock(counters)]
         if sources:
             blocks.append(SourceBlock(sources))
+        if scores:
+            blocks.append(ScoreBlock(scores))
         self._vectors: VectorBlock | None = None
         if item_static is not None:
             self._vectors = VectorBlock(item_static, static_names)
@@ -59,7 +66,7 @@ class FeaturePlan:
             *(f"user_vector_{i}" for i in range(user_vector_size)),
         )
 
-    def replace_static(self, item_static: Float32) -> None:
+    def replace_static(self, item_static: Float32 | VectorTable) -> None:
         """Takes a longer table of item_static: rows for videos that came later."""
         assert self._vectors is not None
         self._vectors.replace(item_static)

@@ -8,6 +8,7 @@ import numpy as np
 
 from upnext.core.types import Flag, Float32, Int64
 from upnext.features.reading import Reading
+from upnext.features.vector_table import VectorTable
 
 N_RECENT = 10
 
@@ -15,20 +16,20 @@ N_RECENT = 10
 class VectorBlock:
     """`item_static` float32[m, s] by item_id; a video beyond its rows has zeros until `replace` brings it."""
 
-    def __init__(self, item_static: Float32, names: Sequence[str] | None = None) -> None:
+    def __init__(self, item_static: Float32 | VectorTable, names: Sequence[str] | None = None) -> None:
         own = (
             tuple(names)
             if names is not None
-            else tuple(f"static_{i}" for i in range(item_static.shape[1]))
+            else tuple(f"static_{i}" for i in range(_table(item_static).size))
         )
         self.names = (*own, "cos_relevant", "cos_recent", "cos_skipped", "cos_current")
         self._size = len(own)
         self.replace(item_static)
 
-    def replace(self, item_static: Float32) -> None:
+    def replace(self, item_static: Float32 | VectorTable) -> None:
         """Takes a table with more rows, of the same width."""
-        assert item_static.shape[1] == self._size
-        self._static = item_static
+        self._static = _table(item_static)
+        assert self._static.size == self._size
 
     def fill(self, out: Float32, reading: Reading) -> None:
         """float32[n, s + 4]."""
@@ -53,9 +54,8 @@ class VectorBlock:
         return np.asarray(mean / max(float(np.sqrt((mean * mean).sum())), 1e-6), np.float32)
 
     def _rows(self, item_id: Int64) -> Float32:
-        known = item_id < len(self._static)
-        if known.all():
-            return np.asarray(self._static[item_id], np.float32)
-        rows = np.zeros((len(item_id), self._size), np.float32)
-        rows[known] = self._static[item_id[known]]
-        return rows
+        return self._static.rows(item_id)
+
+
+def _table(item_static: Float32 | VectorTable) -> VectorTable:
+    return item_static if isinstance(item_static, VectorTable) else VectorTable(item_static)
