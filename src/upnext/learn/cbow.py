@@ -54,7 +54,9 @@ def learn_tag_vectors(
     met = np.unique(tags[videos, place])
     vectors[met] -= vectors[met].mean(axis=0)
     table = unit_rows(vectors.astype(np.float32))
-    return TagVectors(np.where(table.any(axis=1)[:, None], table, start.numpy()), tuple(names))
+    zero = np.linalg.norm(table, axis=1) == 0
+    table[zero] = start.numpy()[zero]
+    return TagVectors(table, tuple(names))
 
 
 class _Cbow:
