@@ -1,0 +1,67 @@
+"""Settings of the ranker: its network, its training, its export, and default weights of the tasks per surface."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Positive = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(ge=0, lt=1)]
+
+
+class RankingConfig(BaseModel):
+    """The multi-task ranker (MMoE) and its training."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    experts: Positive = Field(4, description="expert networks that all tasks share")
+    expert_hidden: tuple[Positive, ...] = Field((128, 64), description="ReLU layers of each expert")
+    head_hidden: Positive = Field(32, description="ReLU layer of each task's head")
+    gate_dropout: Share = Field(0.1, description="chance that a gate ignores an expert in training")
+    dropout: Share = Field(0.1, description="of the experts' first layer in training")
+    clip: Annotated[float, Field(gt=0)] = Field(
+        5.0, description="standardised inputs beyond this many deviations are cut"
+    )
+    learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="of AdamW, at its peak")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-2, description="of AdamW")
+    batch_size: Positive = Field(1024, description="rows per step")
+    epochs: Positive = Field(8, description="passes over the rows at most")
+    patience: Positive = Field(
+        2, description="epochs without a better held-out loss before it stops"
+    )
+    holdout: Literal["time", "groups"] = Field(
+        "time",
+        description="held out for early stopping and calibration: the latest rows, or whole groups",
+    )
+    holdout_share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.1, description="how much of the rows"
+    )
+    watch_cap_s: Annotated[float, Field(gt=0)] = Field(
+        600.0, description="watch times count up to this"
+    )
+    task_weights: dict[str, float] = Field(
+        default_factory=dict, description="weight of a task's loss in training, 1 where not given"
+    )
+    int8: Literal["auto", "never"] = Field(
+        "auto",
+        description="auto: the quantised network serves when it predicts as well on held-out rows",
+    )
+
+
+# Sensible starts for SurfaceConfig.weights, on the units of ranking/value.py.
+DEFAULT_WEIGHTS: Final[Mapping[str, Mapping[str, float]]] = {
+    "home": {
+        "relevant": 1.0, "click": 0.1, "watch_s": 0.2, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0,
+        "skip": -0.05,
+    },
+    "shorts": {
+        "relevant": 1.0, "watch_s": 0.2, "completed": 0.2, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0,
+        "skip": -0.1,
+    },
+    "upnext": {
+        "relevant": 1.0, "click": 0.1, "watch_s": 0.4, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0,
+        "skip": -0.05,
+    },
+}  # fmt: skip

@@ -1,0 +1,165 @@
+"""Multi-gate Mixture of Experts (Ma et al. 2018; Zhao et al. 2019): y_k = h_k(sum over e of g_k(x)_e * E_e(x)).
+
+x is the row of user columns and item columns, standardised by the training rows; a missing value stands at the mean. Each gate
+g_k = softmax(W_k x); in training a gate loses each expert with a chance of 10 % and the rest is scaled up again (Zhao 2019, section 5.2:
+against the collapse onto one expert). Heads are one ReLU layer. All experts' first layers are one matrix, split into a user and an
+item part, so that serving multiplies the user part once per request.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from upnext.core.types import Array
+from upnext.ranking.config import RankingConfig
+from upnext.ranking.ranker_graph import MmoeWeights
+from upnext.ranking.tasks import kind_of
+
+
+class Mmoe(nn.Module):
+    """The network; `forward` gives what precedes sigmoid and exp."""
+
+    user_mean: Tensor
+    user_scale: Tensor
+    item_mean: Tensor
+    item_scale: Tensor
+
+    def __init__(
+        self,
+        config: RankingConfig,
+        tasks: Sequence[str],
+        f_user: int,
+        f_item: int,
+        generator: torch.Generator,
+    ) -> None:
+        super().__init__()
+        self.config, self.tasks = config, tuple(tasks)
+        e, t, f = config.experts, len(tasks), f_user + f_item
+        widths = config.expert_hidden
+        for side, size in (("user", f_user), ("item", f_item)):
+            self.register_buffer(f"{side}_mean", torch.zeros(size))
+            self.register_buffer(f"{side}_scale", torch.ones(size))
+
+        def weight(*shape: int, fan_in: int, gain: float = 2.0) -> nn.Parameter:
+            bound = math.sqrt(
+                3 * gain / fan_in
+            )  # uniform with variance gain / fan_in (He et al. 2015)
+            return nn.Parameter((torch.rand(*shape, generator=generator) * 2 - 1) * bound)
+
+        first, gate = weight(f, e * widths[0], fan_in=f), weight(f, t * e, fan_in=f, gain=0.01)
+        self.first_user, self.first_item = (
+            nn.Parameter(first[:f_user].detach().clone()),
+            nn.Parameter(first[f_user:].detach().clone()),
+        )
+        self.first_bias = nn.Parameter(torch.zeros(e * widths[0]))
+        self.gate_user, self.gate_item = (
+            nn.Parameter(gate[:f_user].detach().clone()),
+            nn.Parameter(gate[f_user:].detach().clone()),
+        )
+        self.gate_bias = nn.Parameter(torch.zeros(t * e))
+        self.expert_weight = nn.ParameterList(
+            [weight(e, a, b, fan_in=a) for a, b in pairwise(widths)]
+        )
+        self.expert_bias = nn.ParameterList([torch.zeros(e, b) for b in widths[1:]])
+        self.head_weight = weight(t, widths[-1], config.head_hidden, fan_in=widths[-1])
+        self.head_bias = nn.Parameter(torch.zeros(t, config.head_hidden))
+        self.out_weight = weight(t, config.head_hidden, fan_in=config.head_hidden, gain=0.1)
+        self.out_bias = nn.Parameter(torch.zeros(t))
+
+    def start_from(self, user: Array, items: Array, base: Array) -> None:
+        """Takes the columns' means and deviations from float32[m, f] rows, and the heads' starting outputs float32[t]."""
+        for side, rows in (("user", user), ("item", items)):
+            mean, scale = _moments(rows)
+            getattr(self, f"{side}_mean").copy_(torch.from_numpy(mean))
+            getattr(self, f"{side}_scale").copy_(torch.from_numpy(scale))
+        with torch.no_grad():
+            self.out_bias.copy_(torch.from_numpy(np.asarray(base, np.float32)))
+
+    def forward(
+        self, user: Tensor, items: Tensor, generator: torch.Generator | None = None
+    ) -> Tensor:
+        """float32[b, t] of rows user [b, f_user] and items [b, f_item]; a generator switches dropout on."""
+        config, n_tasks = self.config, len(self.tasks)
+        u = self._normalised(user, self.user_mean, self.user_scale)
+        i = self._normalised(items, self.item_mean, self.item_scale)
+        gates = (u @ self.gate_user + self.gate_bias) + i @ self.gate_item
+        gates = gates.view(-1, n_tasks, config.experts).softmax(2)
+        x = torch.relu((u @ self.first_user + self.first_bias) + i @ self.first_item)
+        if generator is not None:
+            gates = _dropped_gates(gates, config.gate_dropout, generator)
+            x = _dropped(x, config.dropout, generator)
+        x = x.view(len(x), config.experts, -1).transpose(0, 1)  # [e, b, h]
+        for w, b in zip(self.expert_weight, self.expert_bias, strict=True):
+            x = torch.relu(torch.baddbmm(b[:, None, :], x, w))
+        mixed = gates @ x.transpose(0, 1)  # [b, t, e] @ [b, e, h]
+        y = torch.baddbmm(self.head_bias[:, None, :], mixed.transpose(0, 1), self.head_weight)
+        y = torch.relu(y)  # [t, b, g]
+        return (y @ self.out_weight[:, :, None]).squeeze(2).T + self.out_bias
+
+    def weights(self) -> MmoeWeights:
+        """Every array, for the graph; float32 on the CPU."""
+        names = {
+            "expert_weight.": "expert_weight_",
+            "expert_bias.": "expert_bias_",
+        }
+        arrays = {}
+        for name, value in self.state_dict().items():
+            for old, new in names.items():
+                if name.startswith(old):
+                    name = f"{new}{int(name[len(old) :]) + 1}"
+            arrays[name] = value.detach().float().cpu().numpy().copy()
+        return MmoeWeights(arrays, self.tasks, self.config.clip, self.config.watch_cap_s)
+
+    def _normalised(self, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
+        z = (x - mean) * scale
+        return torch.where(torch.isnan(z), torch.zeros_like(z), z).clamp(
+            -self.config.clip, self.config.clip
+        )
+
+
+def losses(output: Tensor, label: Tensor, tasks: Sequence[str], mean_s: Tensor) -> Tensor:
+    """float32[b, t]: each task's loss, 0 where the label float32[b, t] is NaN.
+
+    Binary: cross-entropy. Seconds: Poisson deviance up to a constant with log link, exp(f) - y f, of y = label / mean_s [t], whose minimum is
+    exp(f) = E[T], the target of 2016's weighted logistic regression without its doubled rows (METHODS E2)."""
+    known = ~torch.isnan(label)
+    y = torch.where(known, label, torch.zeros_like(label))
+    seconds = torch.tensor([kind_of(task) == "seconds" for task in tasks], device=output.device)
+    cross_entropy = nn.functional.softplus(output) - y * output
+    f = output - mean_s.log()
+    poisson = f.clamp(max=8).exp() - (y / mean_s) * f
+    return torch.where(seconds, poisson, cross_entropy) * known
+
+
+def _moments(rows: Array) -> tuple[Array, Array]:
+    """(mean, 1 / deviation) per column of float32[m, f], NaN left out; a column without spread has 1 / deviation 0."""
+    known = ~np.isnan(rows)
+    n = np.maximum(known.sum(0), 1)
+    filled = np.where(known, rows, 0).astype(np.float64)
+    mean = filled.sum(0) / n
+    spread = np.sqrt(np.maximum((np.where(known, filled - mean, 0) ** 2).sum(0) / n, 0))
+    scale = np.where(spread > 1e-6 * (1 + np.abs(mean)), 1 / np.maximum(spread, 1e-12), 0.0)
+    return mean.astype(np.float32), scale.astype(np.float32)
+
+
+def _dropped(x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    if rate == 0:
+        return x
+    keep = torch.rand(x.shape, generator=generator, device=x.device) >= rate
+    return x * keep / (1 - rate)
+
+
+def _dropped_gates(gates: Tensor, rate: float, generator: torch.Generator) -> Tensor:
+    """Gates [b, t, e] with experts left out; where all are, none is."""
+    if rate == 0 or gates.shape[2] == 1:
+        return gates
+    keep = torch.rand(gates.shape, generator=generator, device=gates.device) >= rate
+    keep = keep | ~keep.any(2, keepdim=True)
+    kept = gates * keep
+    return kept / kept.sum(2, keepdim=True).clamp_min(1e-9)

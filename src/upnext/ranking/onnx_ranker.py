@@ -1,0 +1,87 @@
+"""The trained ranker at serving: an ONNX graph in one thread, its column names checked, no torch.
+
+The graph takes `user` float32[1, f_user] and `items` float32[n, f_item] and gives `predictions` float32[n, t], calibrated:
+normalisation, calibration and units are inside (ranker_graph.py).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+
+from upnext.core.errors import InvalidInput, expected
+from upnext.core.types import Features, Float32, Predictions
+
+MANIFEST = "ranker.json"
+
+
+class OnnxRanker:
+    """A ranker folder, ready to predict."""
+
+    def __init__(self, session: Any, manifest: Mapping[str, Any]) -> None:
+        """`session`: an onnxruntime.InferenceSession; use `load`."""
+        self._session = session
+        self.manifest = manifest
+        self.tasks: tuple[str, ...] = tuple(manifest["tasks"])
+        self.user_names: tuple[str, ...] = tuple(manifest["user_names"])
+        self.item_names: tuple[str, ...] = tuple(manifest["item_names"])
+
+    @classmethod
+    def load(cls, folder: Path, threads: int = 1) -> OnnxRanker:
+        """The ranker of `folder`. Raises InvalidInput when its ranker.json or graph can't be read."""
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text("utf-8"))
+            path = folder / manifest["file"]
+        except (OSError, ValueError, KeyError) as error:
+            raise InvalidInput(f"{folder / MANIFEST}: can't be read: {error}") from error
+        if not path.is_file():
+            raise InvalidInput(f"{path}: the ranker's graph is missing")
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3
+        session = onnxruntime.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        return cls(session, manifest)
+
+    def predict(self, features: Features) -> Predictions:
+        """Every task for every row of `features`; n = 0 gives values float32[0, t].
+
+        Raises InvalidInput when the columns are not those the ranker was trained on."""
+        self._check("user", self.user_names, features.user_names)
+        self._check("item", self.item_names, features.item_names)
+        if len(features.items) == 0:
+            return Predictions(self.tasks, np.zeros((0, len(self.tasks)), np.float32))
+        user = np.ascontiguousarray(features.user, np.float32)[None, :]
+        items = np.ascontiguousarray(features.items, np.float32)
+        (values,) = self._session.run(["predictions"], {"user": user, "items": items})
+        return Predictions(self.tasks, values)
+
+    def predict_rows(self, user: Float32, items: Float32, *, batch_rows: int = 512) -> Float32:
+        """float32[m, t] of m rows of many viewers, user float32[m, f_user] and items float32[m, f_item]: for batch work."""
+        parts = [np.zeros((0, len(self.tasks)), np.float32)]
+        for start in range(0, len(items), batch_rows):
+            rows = slice(start, start + batch_rows)
+            inputs = {
+                "user": np.ascontiguousarray(user[rows], np.float32),
+                "items": np.ascontiguousarray(items[rows], np.float32),
+            }
+            parts.append(self._session.run(["predictions"], inputs)[0])
+        return np.concatenate(parts)
+
+    def _check(self, side: str, trained: tuple[str, ...], given: tuple[str, ...]) -> None:
+        if given == trained:
+            return
+        missing = [name for name in trained if name not in given]
+        unknown = [name for name in given if name not in trained]
+        if missing or unknown:
+            got = f"missing {missing[:5]}, unknown {unknown[:5]}"
+        else:
+            got = "the same columns in another order"
+        raise expected(f"ranker's {side} columns", f"the {len(trained)} it was trained on", got)

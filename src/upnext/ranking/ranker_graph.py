@@ -1,0 +1,223 @@
+"""The ranker as an ONNX graph, built from its weights: normalisation, MMoE, calibration and units inside.
+
+Two inputs, `user` float32[1, f_user] and `items` float32[n, f_item], so that what belongs to the viewer is multiplied once per request:
+the first layer is items @ W_items + (user @ W_user + b). (For rows of many viewers, `user` may have n rows.) Matrix products have constant two-dimensional weights, one per expert and head,
+because that is the form that dynamic quantisation takes; gates, mixtures and last layers stay in float32 (see QUANTISED).
+Built directly, not traced: it needs numpy and `onnx`, no torch. Never imported by serving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from upnext.core.types import Array, Float32
+from upnext.ranking.tasks import kind_of
+
+QUANTISED = ("first", "expert", "head")  # names of the matrix products that become int8
+
+
+@dataclass(frozen=True)
+class MmoeWeights:
+    """Every array of the network; e experts, t tasks, f_u and f_i columns, h_l widths of the experts, g of the heads.
+
+    user_mean, user_scale [f_u]; item_mean, item_scale [f_i] (a scale of 0 switches a column off)
+    first_user [f_u, e * h_1], first_item [f_i, e * h_1], first_bias [e * h_1]
+    gate_user [f_u, t * e], gate_item [f_i, t * e], gate_bias [t * e]
+    expert_weight_<l> [e, h_l, h_l+1], expert_bias_<l> [e, h_l+1]     l from 1
+    head_weight [t, h_last, g], head_bias [t, g], out_weight [t, g], out_bias [t]
+    """
+
+    arrays: Mapping[str, Float32]
+    tasks: tuple[str, ...]
+    clip: float
+    watch_cap_s: float
+
+    @property
+    def n_experts(self) -> int:
+        """e."""
+        return int(self.arrays["gate_bias"].size // len(self.tasks))
+
+    def calibrated(self, scale: Float32, shift: Float32) -> MmoeWeights:
+        """The network whose last layer's output is scale * output + shift, float32[t] each."""
+        arrays = dict(self.arrays)
+        arrays["out_weight"] = (arrays["out_weight"] * scale[:, None]).astype(np.float32)
+        arrays["out_bias"] = (arrays["out_bias"] * scale + shift).astype(np.float32)
+        return MmoeWeights(arrays, self.tasks, self.clip, self.watch_cap_s)
+
+
+def write_graph(weights: MmoeWeights, path: Path) -> None:
+    """Writes the float32 graph. Needs the `train` extra."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    graph = _Graph()
+    _build(graph, weights)
+    f_user, f_item = len(weights.arrays["user_mean"]), len(weights.arrays["item_mean"])
+    floats = TensorProto.FLOAT
+    proto = helper.make_graph(
+        [n.proto(helper.make_node) for n in graph.nodes],
+        "ranker",
+        [
+            helper.make_tensor_value_info("user", floats, ["u", f_user]),
+            helper.make_tensor_value_info("items", floats, ["n", f_item]),
+        ],
+        [helper.make_tensor_value_info("predictions", floats, ["n", len(weights.tasks)])],
+        [onnx.numpy_helper.from_array(value, name) for name, value in graph.constants.items()],
+    )
+    model = helper.make_model(proto, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 9  # what onnxruntime 1.22 reads
+    onnx.checker.check_model(model)
+    onnx.save(model, str(path))
+
+
+def quantise(source: Path, target: Path) -> None:
+    """Writes the graph with int8 weights and dynamically quantised inputs in its large products."""
+    import logging
+
+    import onnx
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    names = [
+        node.name
+        for node in onnx.load(str(source)).graph.node
+        if node.op_type == "MatMul" and node.name.startswith(QUANTISED)
+    ]
+    root = logging.getLogger()
+    level = root.level
+    root.setLevel(logging.ERROR)  # it advises a preprocessing that changes nothing here
+    try:
+        quantize_dynamic(
+            str(source),
+            str(target),
+            op_types_to_quantize=["MatMul"],
+            nodes_to_quantize=names,
+            weight_type=QuantType.QInt8,
+        )
+    finally:
+        root.setLevel(level)
+
+
+@dataclass(frozen=True)
+class _Node:
+    args: tuple[str, list[str], list[str]]
+    name: str
+    attributes: Mapping[str, int]
+
+    def proto(self, make_node: Callable[..., Any]) -> Any:
+        return make_node(*self.args, name=self.name, **self.attributes)
+
+
+@dataclass
+class _Graph:
+    """Nodes and constants in the making; a value is known by its name."""
+
+    nodes: list[_Node] = field(default_factory=list)
+    constants: dict[str, Array] = field(default_factory=dict)
+
+    def constant(self, name: str, value: Any) -> str:
+        self.constants[name] = np.ascontiguousarray(value)
+        return name
+
+    def add(self, op: str, inputs: Sequence[str], name: str, **attributes: int) -> str:
+        self.nodes.append(_Node((op, list(inputs), [name]), name, attributes))
+        return name
+
+    def split(self, value: str, sizes: Sequence[int], names: list[str], axis: int) -> list[str]:
+        """Cuts a value into pieces along an axis."""
+        length = self.constant(f"{names[0]}_sizes", np.array(sizes, np.int64))
+        self.nodes.append(
+            _Node(("Split", [value, length], names), f"{names[0]}_split", {"axis": axis})
+        )
+        return names
+
+    def linear(self, value: str, weight: Array, bias: Array, name: str) -> str:
+        """value @ weight + bias; the product's node is called `name`."""
+        product = self.add("MatMul", [value, self.constant(f"{name}_weight", weight)], name)
+        return self.add("Add", [product, self.constant(f"{name}_bias", bias)], f"{name}_sum")
+
+
+def _build(graph: _Graph, weights: MmoeWeights) -> None:
+    arrays, n_tasks, n_experts = weights.arrays, len(weights.tasks), weights.n_experts
+    user = _normalised(graph, "user", arrays["user_mean"], arrays["user_scale"], weights.clip)
+    items = _normalised(graph, "items", arrays["item_mean"], arrays["item_scale"], weights.clip)
+    gates = _gates(graph, weights, user, items)
+    experts = _experts(graph, weights, user, items)
+    width = arrays["head_weight"].shape[1]
+    stacked = graph.add("Concat", experts, "experts_flat", axis=1)
+    shape = graph.constant("experts_shape", np.array([-1, n_experts, width], np.int64))
+    stacked = graph.add("Reshape", [stacked, shape], "experts")  # [n, e, h]
+    mixed = graph.add("MatMul", [gates, stacked], "mixture")  # [n, t, e] @ [n, e, h] = [n, t, h]
+    pieces = graph.split(mixed, [1] * n_tasks, [f"mixture_{k}" for k in range(n_tasks)], 1)
+    flat = graph.constant("mixture_shape", np.array([-1, width], np.int64))
+    outputs = []
+    for k, piece in enumerate(pieces):
+        x = graph.add("Reshape", [piece, flat], f"mixture_{k}_flat")
+        x = graph.linear(x, arrays["head_weight"][k], arrays["head_bias"][k], f"head_{k}")
+        x = graph.add("Relu", [x], f"head_{k}_relu")
+        x = graph.linear(
+            x, arrays["out_weight"][k][:, None], arrays["out_bias"][k][None], f"out_{k}"
+        )
+        outputs.append(_in_units(graph, weights, k, x))
+    graph.add("Concat", outputs, "predictions", axis=1)
+
+
+def _in_units(graph: _Graph, weights: MmoeWeights, k: int, x: str) -> str:
+    if kind_of(weights.tasks[k]) == "binary":
+        return graph.add("Sigmoid", [x], f"task_{k}")
+    cap = graph.constant(f"task_{k}_cap", np.float32(np.log(weights.watch_cap_s)))
+    return graph.add("Exp", [graph.add("Min", [x, cap], f"task_{k}_log")], f"task_{k}")
+
+
+def _normalised(graph: _Graph, side: str, mean: Array, scale: Array, clip: float) -> str:
+    """Standardised, a missing value at the mean, cut at +- clip."""
+    low = graph.constant(f"{side}_low", np.float32(-clip))
+    high = graph.constant(f"{side}_high", np.float32(clip))
+    zero = graph.constant(f"{side}_zero", np.float32(0))
+    x = graph.add("Sub", [side, graph.constant(f"{side}_mean", mean)], f"{side}_centred")
+    x = graph.add("Mul", [x, graph.constant(f"{side}_scale", scale)], f"{side}_scaled")
+    missing = graph.add("IsNaN", [x], f"{side}_missing")
+    x = graph.add("Where", [missing, zero, x], f"{side}_known")
+    return graph.add("Clip", [x, low, high], f"{side}_normal")
+
+
+def _gates(graph: _Graph, weights: MmoeWeights, user: str, items: str) -> str:
+    """softmax over experts, [n, t, e]."""
+    arrays = weights.arrays
+    of_user = graph.linear(user, arrays["gate_user"], arrays["gate_bias"], "gate_user")
+    of_items = graph.add(
+        "MatMul", [items, graph.constant("gate_item", arrays["gate_item"])], "gate"
+    )
+    both = graph.add("Add", [of_items, of_user], "gate_both")
+    shape = np.array([-1, len(weights.tasks), weights.n_experts], np.int64)
+    both = graph.add("Reshape", [both, graph.constant("gate_shape", shape)], "gate_cube")
+    return graph.add("Softmax", [both], "gates", axis=2)
+
+
+def _experts(graph: _Graph, weights: MmoeWeights, user: str, items: str) -> list[str]:
+    """The experts' last layers, e values [n, h]. One product per expert: cutting a joint one apart costs a copy."""
+    arrays, n_experts = weights.arrays, weights.n_experts
+    width = len(arrays["first_bias"]) // n_experts
+    of_user = graph.linear(user, arrays["first_user"], arrays["first_bias"], "user_first")
+    names = [f"user_first_{e}" for e in range(n_experts)]
+    of_user_each = graph.split(of_user, [width] * n_experts, names, 1)
+    depth = sum(name.startswith("expert_weight_") for name in arrays)
+    result = []
+    for e in range(n_experts):
+        weight = arrays["first_item"][:, e * width : (e + 1) * width]
+        constant = graph.constant(f"first_{e}_weight", weight)
+        x = graph.add("MatMul", [items, constant], f"first_{e}")
+        x = graph.add(
+            "Relu", [graph.add("Add", [x, of_user_each[e]], f"first_{e}_sum")], f"first_{e}_relu"
+        )
+        for layer in range(1, depth + 1):
+            w, b = arrays[f"expert_weight_{layer}"][e], arrays[f"expert_bias_{layer}"][e]
+            x = graph.add(
+                "Relu", [graph.linear(x, w, b, f"expert_{e}_{layer}")], f"expert_{e}_{layer}_relu"
+            )
+        result.append(x)
+    return result

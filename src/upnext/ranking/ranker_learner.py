@@ -1,0 +1,327 @@
+"""From rows to a calibrated ranker: AdamW over shuffled rows, early stopping and calibration on the latest rows.
+
+One loss per task, each scaled so that its weighted mean over the rows that tell it counts as one row's, whatever share of the rows tells it.
+Everything random comes from (seed, epoch), so a training that was killed goes on from the last whole epoch to the same result.
+Calibration (Platt per binary task, one factor per task in seconds) is fitted on the held-out rows; its metrics are cross-fitted: each
+half of the held-out groups is judged with the calibration of the other half.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from upnext.core.errors import expected
+from upnext.core.protocols import NoProgress, Progress
+from upnext.core.randomness import key_of, rng_for
+from upnext.core.types import Array, Bool, Float32, Int64
+from upnext.ranking.calibration import platt
+from upnext.ranking.config import RankingConfig
+from upnext.ranking.mmoe import Mmoe, losses
+from upnext.ranking.ranker_checkpoint import Checkpoint
+from upnext.ranking.ranker_export import export_ranker
+from upnext.ranking.ranker_graph import MmoeWeights
+from upnext.ranking.ranker_metrics import in_units, metrics_of
+from upnext.ranking.rows import RankerRows
+from upnext.ranking.tasks import TASKS, kind_of
+
+EVALUATION_ROWS = 8192
+GRADIENT_NORM = 5.0
+WARM_UP_SHARE = 0.05
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """output -> scale * output + shift, per task, before sigmoid or exp."""
+
+    scale: Float32  # [t]
+    shift: Float32  # [t]
+
+
+class RankerLearner:
+    """The ranker in training (core.protocols.Learner)."""
+
+    def __init__(
+        self,
+        config: RankingConfig,
+        *,
+        seed: int = 0,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        checkpoint: Path | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        """`checkpoint`: a file written after each epoch; when it is there already, training goes on from it."""
+        self.config, self._seed = config, seed
+        name = device if device != "auto" else "cuda" if torch.cuda.is_available() else "cpu"
+        self._device = torch.device(name)
+        self._bf16 = name == "cuda" and torch.cuda.is_bf16_supported()
+        self._checkpoint = checkpoint
+        self._progress: Progress = progress or NoProgress()
+        self.notes: list[str] = []  # what a person should know: dropped tasks, early stops
+        self.metrics: dict[str, float] = {}
+        self.weights: MmoeWeights | None = None  # calibrated, after learn
+        self.calibration: Calibration | None = None
+        self.held_out: Bool = np.zeros(0, np.bool_)  # [m], of the rows learned from
+
+    def learn(self, examples: RankerRows) -> Mapping[str, float]:
+        """Trains and calibrates; {"<task>.<metric>": value on held-out rows}, also kept in `metrics`.
+
+        Raises InvalidInput without rows, without a task that can be learned, and for a checkpoint of other rows."""
+        rows = examples
+        if len(rows) == 0:
+            raise expected("ranker rows", "at least one", 0)
+        self.held_out = held_out(rows, self.config, self._seed)
+        tasks = self._learnable(rows)
+        model = self._model(rows, tasks)
+        label = rows.label_table(tasks)
+        for k, task in enumerate(tasks):
+            if kind_of(task) == "seconds":
+                label[:, k] = np.clip(label[:, k], 0, self.config.watch_cap_s)
+        best_epoch = self._train(model, rows, torch.from_numpy(label), tasks)
+        held = np.flatnonzero(self.held_out)
+        output = self._outputs(model, rows, held)
+        self.calibration = calibrate(output, label[held], rows.weight[held], tasks, self.config)
+        scale, shift = self.calibration.scale, self.calibration.shift
+        self.weights = model.weights().calibrated(scale, shift)
+        self.metrics = self._cross_fitted(output, label[held], rows, held, tasks)
+        self.metrics["epochs"] = float(best_epoch + 1)
+        return self.metrics
+
+    def snapshot(self) -> Mapping[str, Array]:
+        """The calibrated network's arrays (ranker_graph.MmoeWeights); empty before learn."""
+        return {} if self.weights is None else self.weights.arrays
+
+    def export(self, folder: Path, rows: RankerRows) -> dict[str, Any]:
+        """Writes the serving folder (ranker_export.py) after `learn(rows)`; ranker.json's content."""
+        assert self.weights is not None and self.calibration is not None, "learn first"
+        times = rows.time_us[rows.time_us > 0]
+        said = {
+            "calibration": {
+                "scale": self.calibration.scale.tolist(),
+                "shift": self.calibration.shift.tolist(),
+            },
+            "rows": len(rows),
+            "held_out_rows": int(self.held_out.sum()),
+            "window_us": [int(times.min()), int(times.max())] if len(times) else None,
+            "metrics": {k: v for k, v in self.metrics.items() if math.isfinite(v)},
+            "notes": list(self.notes),
+        }
+        held = rows.take(self.held_out)
+        return export_ranker(folder, self.weights, held, int8=self.config.int8 == "auto", said=said)
+
+    def _learnable(self, rows: RankerRows) -> tuple[str, ...]:
+        train = ~self.held_out
+        known = [t for t in TASKS if t in rows.labels] + sorted(set(rows.labels) - set(TASKS))
+        tasks: list[str] = []
+        for task in known:
+            label = rows.labels[task][train]
+            label = label[~np.isnan(label)]
+            if not (label > 0).any():
+                self.notes.append(f"task {task!r} dropped: no positive among {len(label)} rows")
+            elif kind_of(task) == "binary" and not (label <= 0).any():
+                self.notes.append(f"task {task!r} dropped: all {len(label)} rows are positive")
+            else:
+                tasks.append(task)
+        if not tasks:
+            raise expected("ranker rows", "a task with positives and negatives", self.notes)
+        return tuple(tasks)
+
+    def _model(self, rows: RankerRows, tasks: tuple[str, ...]) -> Mmoe:
+        generator = torch.Generator().manual_seed(key_of(self._seed, "ranker") >> 1)
+        f_user, f_item = rows.user.shape[1], rows.items.shape[1]
+        model = Mmoe(self.config, tasks, f_user, f_item, generator)
+        train = ~self.held_out
+        base = np.array([_base(rows.labels[t][train], rows.weight[train], t) for t in tasks])
+        model.start_from(rows.user[train], rows.items[train], base)
+        return model.to(self._device)
+
+    def _train(self, model: Mmoe, rows: RankerRows, label: Tensor, tasks: tuple[str, ...]) -> int:
+        """Fits the model and leaves its best epoch's weights in it; that epoch, from 0."""
+        config = self.config
+        optimiser = torch.optim.AdamW(
+            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, eps=1e-8
+        )
+        batches = _Batches(rows, label, np.flatnonzero(~self.held_out), tasks, config, self._device)
+        held = _Batches(rows, label, np.flatnonzero(self.held_out), tasks, config, self._device)
+        state = Checkpoint(self._checkpoint, fingerprint(rows, config, tasks, self._seed))
+        epoch = state.load(model, optimiser)
+        self._progress.start("ranker", len(batches.index) * config.epochs, "rows")
+        self._progress.advance(len(batches.index) * epoch)
+        while epoch < config.epochs and epoch - state.best_epoch <= config.patience:
+            self._epoch(model, optimiser, batches, epoch)
+            loss = self._held_out_loss(model, held)
+            state.epoch_done(model, optimiser, epoch, loss)
+            epoch += 1
+        self._progress.done()
+        state.restore_best(model)
+        if epoch < config.epochs:
+            self.notes.append(
+                f"stopped after {epoch} of {config.epochs} epochs: held-out loss rose"
+            )
+        return state.best_epoch
+
+    def _epoch(
+        self, model: Mmoe, optimiser: torch.optim.Optimizer, batches: _Batches, epoch: int
+    ) -> None:
+        config = self.config
+        order = rng_for(self._seed, "ranker-epoch", epoch).permutation(batches.index)
+        generator = torch.Generator(self._device)
+        generator.manual_seed(key_of(self._seed, "ranker-dropout", epoch) >> 1)
+        n_steps = math.ceil(len(order) / config.batch_size)
+        for step in range(n_steps):
+            index = order[step * config.batch_size : (step + 1) * config.batch_size]
+            done = (epoch * n_steps + step) / (config.epochs * n_steps)
+            for group in optimiser.param_groups:
+                group["lr"] = config.learning_rate * _schedule(done)
+            optimiser.zero_grad(set_to_none=True)
+            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+                loss = batches.loss(model, index, generator).sum() / len(index)
+            loss.backward()  # type: ignore[no-untyped-call]
+            torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+            optimiser.step()
+            self._progress.advance(len(index), loss=float(loss.detach()))
+
+    @torch.no_grad()
+    def _held_out_loss(self, model: Mmoe, held: _Batches) -> float:
+        total = sum(
+            float(held.loss(model, held.index[i : i + EVALUATION_ROWS], None).sum())
+            for i in range(0, len(held.index), EVALUATION_ROWS)
+        )
+        return total / max(len(held.index), 1)
+
+    @torch.no_grad()
+    def _outputs(self, model: Mmoe, rows: RankerRows, index: Int64) -> Float32:
+        """float32[len(index), t]: the network's outputs before calibration."""
+        parts = [np.zeros((0, len(model.tasks)), np.float32)]
+        for i in range(0, len(index), EVALUATION_ROWS):
+            chosen = index[i : i + EVALUATION_ROWS]
+            user = torch.from_numpy(rows.user[chosen]).to(self._device)
+            items = torch.from_numpy(rows.items[chosen]).to(self._device)
+            parts.append(model(user, items).float().cpu().numpy())
+        return np.concatenate(parts)
+
+    def _cross_fitted(
+        self, output: Float32, label: Float32, rows: RankerRows, held: Int64, tasks: tuple[str, ...]
+    ) -> dict[str, float]:
+        weight, group = rows.weight[held], rows.group[held]
+        half = _halves(group)
+        prediction = np.zeros_like(output)
+        for side in (False, True):
+            fit, use = half != side, half == side
+            c = calibrate(output[fit], label[fit], weight[fit], tasks, self.config)
+            prediction[use] = in_units(
+                output[use] * c.scale + c.shift, tasks, self.config.watch_cap_s
+            )
+        return metrics_of(prediction, label, weight, group, tasks)
+
+
+class _Batches:
+    """Rows as tensors, with each task's scale in the loss."""
+
+    def __init__(
+        self,
+        rows: RankerRows,
+        label: Tensor,
+        index: Int64,
+        tasks: tuple[str, ...],
+        config: RankingConfig,
+        device: torch.device,
+    ) -> None:
+        self.index, self._device, self._tasks = index, device, tasks
+        self._rows, self._label = rows, label
+        known = ~np.isnan(label.numpy()[index])
+        told = (known * rows.weight[index][:, None]).sum(0)
+        importance = np.array([config.task_weights.get(t, 1.0) for t in tasks])
+        scale = importance * len(index) / np.maximum(told, 1e-9)
+        self._scale = torch.from_numpy(scale.astype(np.float32)).to(device)
+        means = [
+            _mean(rows.labels[t], rows.weight) if kind_of(t) == "seconds" else 1.0 for t in tasks
+        ]
+        self._mean_s = torch.tensor(means, device=device)
+
+    def loss(self, model: Mmoe, index: Int64, generator: torch.Generator | None) -> Tensor:
+        """float32[b, t]: weighted, scaled loss of the rows `index`."""
+        user = torch.from_numpy(self._rows.user[index]).to(self._device)
+        items = torch.from_numpy(self._rows.items[index]).to(self._device)
+        weight = torch.from_numpy(self._rows.weight[index]).to(self._device)
+        label = self._label[torch.from_numpy(index)].to(self._device)
+        output = model(user, items, generator).float()
+        return losses(output, label, self._tasks, self._mean_s) * self._scale * weight[:, None]
+
+
+def held_out(rows: RankerRows, config: RankingConfig, seed: int) -> Bool:
+    """bool[m]: the latest share of the rows, or, where times don't tell rows apart or settings say so, of the groups."""
+    if config.holdout == "time":
+        cut = np.quantile(rows.time_us, 1 - config.holdout_share, method="higher")
+        latest = np.asarray(rows.time_us >= cut, np.bool_)
+        if 0 < latest.mean() <= 2 * config.holdout_share:
+            return latest
+    groups, of_row = np.unique(rows.group, return_inverse=True)
+    chosen = rng_for(seed, "ranker-holdout").random(len(groups)) < config.holdout_share
+    return np.asarray(chosen[of_row], np.bool_)
+
+
+def calibrate(
+    output: Float32, label: Float32, weight: Float32, tasks: tuple[str, ...], config: RankingConfig
+) -> Calibration:
+    """Platt's line per binary task, one factor per task in seconds, of outputs float32[m, t]."""
+    scale, shift = np.ones(len(tasks), np.float32), np.zeros(len(tasks), np.float32)
+    for k, task in enumerate(tasks):
+        known = ~np.isnan(label[:, k])
+        f, y, w = output[known, k], label[known, k], weight[known]
+        if kind_of(task) == "binary":
+            scale[k], shift[k] = platt(f, y, w)
+            continue
+        predicted = np.exp(np.minimum(f.astype(np.float64), math.log(config.watch_cap_s)))
+        total = float((w * y).sum())
+        if total > 0:
+            shift[k] = math.log(total / float((w * predicted).sum()))
+    return Calibration(scale, shift)
+
+
+def fingerprint(rows: RankerRows, config: RankingConfig, tasks: tuple[str, ...], seed: int) -> str:
+    """What a checkpoint must agree in: settings, tasks, columns and rows."""
+    said: dict[str, Any] = {
+        "config": config.model_dump(), "tasks": tasks, "seed": seed, "m": len(rows),
+        "user": rows.user_names, "items": rows.item_names,
+    }  # fmt: skip
+    digest = hashlib.blake2b(json.dumps(said).encode(), digest_size=16)
+    for array in (rows.weight, rows.time_us, rows.group, rows.label_table(tasks)):
+        digest.update(np.ascontiguousarray(array).tobytes())
+    for array in (rows.user, rows.items):
+        digest.update(np.ascontiguousarray(array[::17]).tobytes())
+    return digest.hexdigest()
+
+
+def _mean(label: Array, weight: Array) -> float:
+    known = ~np.isnan(label)
+    return max(float(np.average(label[known], weights=weight[known])), 1e-6)
+
+
+def _base(label: Array, weight: Array, task: str) -> float:
+    """The output that predicts the mean."""
+    mean = _mean(label, weight)
+    return math.log(mean) if kind_of(task) == "seconds" else math.log(mean / max(1 - mean, 1e-6))
+
+
+def _schedule(done: float) -> float:
+    """Share of the learning rate after a share `done` of all steps: linear rise, then half a cosine to 5 %."""
+    if done < WARM_UP_SHARE:
+        return (done + 0.002) / (WARM_UP_SHARE + 0.002)
+    rest = (done - WARM_UP_SHARE) / (1 - WARM_UP_SHARE)
+    return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * rest))
+
+
+def _halves(group: Int64) -> Bool:
+    """bool[m]: which half a row's group falls in."""
+    mixed = group.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return np.asarray((mixed >> np.uint64(40)) & np.uint64(1), np.bool_)

@@ -1,0 +1,27 @@
+"""What the ranker predicts: the names of its tasks and their kinds.
+
+A task is binary (its label is 0 or 1, its prediction a probability) or in seconds (its label is a duration, its prediction the
+expected duration); the name says which: those that end in `_s` are in seconds. NaN in a label means that the row does not tell.
+
+    relevant        liked, or watched at least half. Trains on shown rows and on retrieved but not shown candidates (label 0): the
+                    probability that a candidate is shown by the present system and then relevant, in the mix of rows that their
+                    weights make. Only its order is meant for showing; its scale follows that mix.
+    relevant_shown  the same label on shown rows only: the probability that a video is relevant, given that it is shown
+    click, completed, like, follow, share, dislike, skip     given that it is shown
+    watch_s         expected seconds watched, given that it is shown, capped
+"""
+
+from __future__ import annotations
+
+from typing import Final, Literal
+
+Kind = Literal["binary", "seconds"]
+TASKS: Final[tuple[str, ...]] = (
+    "relevant", "relevant_shown", "click", "completed", "like", "follow", "share", "dislike", "skip",
+    "watch_s",
+)  # fmt: skip
+
+
+def kind_of(task: str) -> Kind:
+    """The kind of a task, from its name."""
+    return "seconds" if task.endswith("_s") else "binary"
