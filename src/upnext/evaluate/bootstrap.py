@@ -8,7 +8,8 @@ A viewer whose value is NaN has none and is left out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from typing import TypeVar
 
 import numpy as np
 
@@ -17,15 +18,24 @@ from upnext.core.randomness import rng_for
 from upnext.core.types import Array, Estimate, Float64, Int64
 from upnext.evaluate.quotient import quotient
 
+Key = TypeVar("Key", bound=Hashable)
+
 N_RESAMPLES = 1000
 NOT_IDENTIFIABLE = "not identifiable"
-_CELLS = 1 << 20  # weights held at once: 8 MiB of float64
+_CELLS = 1 << 20  # weights held at once: 8 MiB of float64, good for a matrix product
+_CELLS_OF_ROWS = (
+    1 << 17
+)  # for a statistic that spreads them over rows: its arrays stay in the cache
 
 
-def resample(n_users: int, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> Iterator[Float64]:
-    """Blocks float64[b, n_users] of resampling counts, n_resamples rows in all; every row sums to n_users."""
+def resample(
+    n_users: int, *, n_resamples: int = N_RESAMPLES, seed: int = 0, cells: int | None = None
+) -> Iterator[Float64]:
+    """Blocks float64[b, n_users] of resampling counts, n_resamples rows in all; every row sums to n_users.
+
+    cells: how many counts a block may hold; it never changes what is drawn."""
     rng = rng_for("bootstrap", seed, n_users)
-    step = max(1, _CELLS // max(1, n_users))
+    step = max(1, (cells or _CELLS) // max(1, n_users))
     for start in range(0, n_resamples if n_users else 0, step):
         n_rows = min(step, n_resamples - start)
         drawn = rng.integers(0, n_users, size=(n_rows, n_users))
@@ -58,7 +68,8 @@ def bootstrap(
     if not n_users:
         return estimate_of(float("nan"), np.zeros(0), 0)
     point = float(statistic(np.ones((1, n_users)))[0])
-    parts = [statistic(w) for w in resample(n_users, n_resamples=n_resamples, seed=seed)]
+    blocks = resample(n_users, n_resamples=n_resamples, seed=seed, cells=_CELLS_OF_ROWS)
+    parts = [statistic(block) for block in blocks]
     return estimate_of(point, np.concatenate(parts), n_users)
 
 
@@ -69,8 +80,8 @@ def interval(per_user: Float64, *, n_resamples: int = N_RESAMPLES, seed: int = 0
 
 
 def intervals(
-    per_user: dict[str, Float64], *, n_resamples: int = N_RESAMPLES, seed: int = 0
-) -> dict[str, Estimate]:
+    per_user: Mapping[Key, Float64], *, n_resamples: int = N_RESAMPLES, seed: int = 0
+) -> dict[Key, Estimate]:
     """`interval` of many columns over the same u viewers, from one set of draws (NaN left out column by column)."""
     if not per_user:
         return {}

@@ -160,26 +160,31 @@ def _judge(
     ranked = _ranked(name, lists, truth.n_users, catalogue.n_items)[:, : judging.depth]
     places = Places.of(ranked, truth)
     per_user = measure(places, judging.metrics) | _diversity(ranked, truth, catalogue)
-    options = {"n_resamples": judging.n_resamples, "seed": judging.seed}
     covered, unequal = concentration(
         ranked, DIVERSITY_K, catalogue.n_items, n_resamples=min(200, judging.n_resamples)
     )
-    figures = intervals(per_user, **options)
-    figures |= {f"coverage@{DIVERSITY_K}": covered, f"gini@{DIVERSITY_K}": unequal}
-    versus: dict[str, Estimate] = {}
+    columns = {("figures", metric): values for metric, values in per_user.items()}
     if baseline is not None:
-        differences = {key: per_user[key] - baseline.per_user[key] for key in per_user}
-        versus = intervals(differences, **options)
-    apart = {key: _segment(places.where(mask), options) for key, mask in segments.items()}
-    return RetrievalRow(figures, versus, apart, per_user)
-
-
-def _segment(places: Places, options: dict[str, int]) -> dict[str, Estimate]:
-    n_users = int((places.n_relevant > 0).sum())
-    return {
-        "n_pairs": point(float(len(places.user)), n_users),
-        **intervals(measure(places, SEGMENT_METRICS), **options),
-    }
+        for metric, values in per_user.items():
+            columns["versus", metric] = values - baseline.per_user[metric]
+    for key, mask in segments.items():
+        apart = measure(places.where(mask), SEGMENT_METRICS)
+        columns |= {(f"segment {key}", metric): values for metric, values in apart.items()}
+    # one set of draws for all columns: drawing costs more than the products
+    estimates = intervals(columns, n_resamples=judging.n_resamples, seed=judging.seed)
+    parts: dict[str, dict[str, Estimate]] = {}
+    for (part, metric), estimate in estimates.items():
+        parts.setdefault(part, {})[metric] = estimate
+    parts["figures"] |= {f"coverage@{DIVERSITY_K}": covered, f"gini@{DIVERSITY_K}": unequal}
+    return RetrievalRow(
+        parts["figures"],
+        parts.get("versus", {}),
+        {
+            key: {"n_pairs": point(float(mask.sum()), truth.n_users), **parts[f"segment {key}"]}
+            for key, mask in segments.items()
+        },
+        per_user,
+    )
 
 
 def _ranked(name: str, lists: Lists, n_users: int, n_items: int) -> Int64:
