@@ -47,6 +47,7 @@ def test_windows_count_relevant_showings_of_their_days_alone() -> None:
     assert counts(window_d=30) == [1, 1, 1, 0, 0, 0]
     assert counts() == [1, 1, 1, 1, 1, 0]
     assert counts(half_life_d=1) == pytest.approx([1 / 2, 1 / 4, 2**-8, 2**-40, 0, 0])
+    assert counts(half_life_d=1)[4] == 0.0  # a history's age is unknown
 
 
 def test_orders_break_ties_by_all_time_count_then_id() -> None:

@@ -161,7 +161,11 @@ def _judge(
     places = Places.of(ranked, truth)
     per_user = measure(places, judging.metrics) | _diversity(ranked, truth, catalogue)
     covered, unequal = concentration(
-        ranked, DIVERSITY_K, catalogue.n_items, n_resamples=min(200, judging.n_resamples)
+        ranked,
+        DIVERSITY_K,
+        catalogue.n_items,
+        n_resamples=min(200, judging.n_resamples),
+        seed=judging.seed,
     )
     columns = {("figures", metric): values for metric, values in per_user.items()}
     if baseline is not None:
