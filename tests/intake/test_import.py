@@ -239,6 +239,18 @@ def test_events_out_of_order_come_sorted_when_they_must_be_spilled(
     assert got == [(int(times[i]), f"u{i}") for i in order]
 
 
+def test_rows_of_one_instant_keep_their_events_together(
+    tmp_path: Path, stores: Stores, log: Any
+) -> None:
+    header = RATINGS.splitlines()[0]
+    rows = "u1,m1,5,1600000100,1,0,0\nu2,m1,5,1600000100,1,0,0\n"
+    run(write(tmp_path, ratings_csv_gz=f"{header}\n{rows}"), stores)
+    assert [(e["user_id"], e["kind"]) for e in log.events()] == [
+        ("u1", "impression"), ("u1", "like"), ("u1", "watch"),
+        ("u2", "impression"), ("u2", "like"), ("u2", "watch"),
+    ]  # fmt: skip
+
+
 def test_users_and_histories_come_too_and_globs_name_many_files(
     tmp_path: Path, stores: Stores, log: Any
 ) -> None:
