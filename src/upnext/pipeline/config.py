@@ -2,21 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from upnext.policy.config import PolicyConfig
-
-SOURCE_NAMES = (
-    "relevant",
-    "item_to_item",
-    "popular",
-    "trending",
-    "local",
-    "fresh",
-    "followed",
-)
 
 
 class HttpSourceConfig(BaseModel):
@@ -24,7 +14,9 @@ class HttpSourceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    url: str = Field(description="POSTed {user_id, surface, k, current_video_id}; answers {video_ids, scores}")
+    url: str = Field(
+        description="POSTed {user_id, surface, k, current_video_id}; answers {video_ids, scores}"
+    )
     deadline_ms: Annotated[float, Field(gt=0)] = Field(
         40.0, description="a later answer costs its candidates, not the request"
     )
@@ -39,9 +31,13 @@ class SurfaceConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    size: Annotated[int, Field(ge=1)] = Field(30, description="slots of a page when none is asked for")
+    size: Annotated[int, Field(ge=1)] = Field(
+        30, description="slots of a page when none is asked for"
+    )
     max_size: Annotated[int, Field(ge=1)] = Field(100, description="most slots of one page")
-    n_ranked: Annotated[int, Field(ge=1)] = Field(500, description="candidates that the ranker scores at most")
+    n_ranked: Annotated[int, Field(ge=1)] = Field(
+        500, description="candidates that the ranker scores at most"
+    )
     sources: dict[str, int] = Field(
         default_factory=dict, description="source name -> how many videos it may propose"
     )
@@ -54,7 +50,7 @@ class SurfaceConfig(BaseModel):
 HOME = SurfaceConfig(
     size=30,
     sources={
-        "relevant": 250, "item_to_item": 120, "popular": 80, "trending": 40, "local": 30,
+        "relevant": 350, "item_to_item": 200, "popular": 150, "trending": 50, "local": 40,
         "fresh": 40, "followed": 40,
     },
     weights={"relevant": 1.0, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0, "skip": -0.05},
@@ -70,7 +66,14 @@ SHORTS = SurfaceConfig(
 UPNEXT = SurfaceConfig(
     size=12,
     sources={"item_to_item": 200, "relevant": 150, "followed": 40, "popular": 40, "trending": 20},
-    weights={"relevant": 1.0, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0, "skip": -0.05},
+    weights={
+        "relevant": 1.0,
+        "like": 0.5,
+        "share": 0.5,
+        "follow": 0.5,
+        "dislike": -1.0,
+        "skip": -0.05,
+    },
 )
 
 
@@ -85,7 +88,8 @@ class PipelineConfig(BaseModel):
     http_sources: dict[str, HttpSourceConfig] = Field(
         default_factory=dict, description="remote candidate generators by name"
     )
+    surface_map: dict[str, str] = Field(
+        default_factory=dict,
+        description="surface names of imported logs -> ours; others count as home",
+    )
     seed: int = Field(0, description="of draws and of the candidate log's share")
-
-
-SurfaceName = Literal["home", "shorts", "upnext"]

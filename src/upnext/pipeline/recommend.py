@@ -3,6 +3,7 @@
     query       = hydrate(request)
     candidates  = fetch_all(sources, query)
     candidates  = apply filters (masks)
+    candidates  = best_blended(candidates)          # the merge: as many as the ranker takes
     features    = features.read(query, candidates)
     predictions = ranker.predict(features)
     value       = value_of(query, predictions)
@@ -15,9 +16,8 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-import msgspec
 import numpy as np
 
 from upnext.core.errors import expected
@@ -34,8 +34,9 @@ from upnext.core.types import (
     Trace,
 )
 from upnext.events.slate import SlateRecord
+from upnext.pipeline.blend import Blend, best_blended
 from upnext.pipeline.config import SurfaceConfig
-from upnext.pipeline.fetch import Quota, best_ranked, fetch_all
+from upnext.pipeline.fetch import Quota, fetch_all
 from upnext.pipeline.ladder import Rungs, votes
 from upnext.pipeline.record import record_of
 from upnext.pipeline.world import World
@@ -83,11 +84,13 @@ class Pipeline:
     hydrator: Hydrator
     surfaces: Mapping[str, Surface]
     filters: tuple[Filter, ...]
+    blend: Blend
     features: FeatureReader
     ranker: Ranker
     cheap_ranker: Ranker
     world: World
     candidate_log_share: float = 0.0
+    surface_map: Mapping[str, str] = field(default_factory=dict)
     seed: int = 0
 
     def surface(self, name: str) -> Surface:
@@ -133,15 +136,23 @@ class Pipeline:
         record = record_of(self, query, surface, scored, slate, trace)
         return Answer(query, slate, scored, record, trace)
 
-    def candidates(self, request: Request) -> tuple[Query, Candidates]:
-        """What the ranker would score for this request, unscored: for training and evaluation."""
-        surface = self.surface(request.surface)
-        query = self.hydrator.hydrate(request)
-        return query, self._candidates(query, surface, Trace(), Timer(), cheap=False)
+    def logged_surface(self, name: str) -> Surface:
+        """The surface that stands for a name of the platform's logs: mapped in the settings, else home, else any."""
+        name = self.surface_map.get(name, name)
+        found = self.surfaces.get(name) or self.surfaces.get("home")
+        return found if found is not None else next(iter(self.surfaces.values()))
+
+    def retrieved(self, query: Query) -> Candidates:
+        """What the sources of the query's surface propose and the filters keep, merged columns on, not yet cut."""
+        surface = self.logged_surface(query.request.surface)
+        trace = Trace()
+        fetched = fetch_all(surface.quotas, query, trace)
+        kept = fetched.take(votes(self.filters, query, fetched, None, trace))
+        return self.blend.scored(query, kept)
 
     def score(self, query: Query, candidates: Candidates) -> Scored:
-        """Features, predictions and value of the candidates of a hydrated query."""
-        surface = self.surface(query.request.surface)
+        """Features, predictions and value of the candidates of a hydrated query, cut to what the ranker takes."""
+        surface = self.logged_surface(query.request.surface)
         return self._score(query, surface, candidates, Trace(), Timer())
 
     def _candidates(
@@ -181,7 +192,9 @@ class Pipeline:
         *,
         cheap: bool = False,
     ) -> Scored:
-        candidates = best_ranked(candidates, surface.config.n_ranked)
+        candidates = self.blend.scored(query, candidates, with_tower=not cheap)
+        candidates = best_blended(candidates, surface.config.n_ranked)
+        trace.stage_ms["merge"] = timer.lap()
         features = self.features.read(query, candidates)
         trace.stage_ms["features"] = timer.lap()
         predictions = (self.cheap_ranker if cheap else self.ranker).predict(features)
@@ -222,8 +235,3 @@ class Timer:
         now = time.perf_counter()
         elapsed_ms, self._last = (now - self._last) * 1e3, now
         return elapsed_ms
-
-
-def policy_json(surface: Surface) -> str:
-    """The policy's parameters as the slates log keeps them."""
-    return msgspec.json.encode(surface.config.policy.model_dump()).decode()

@@ -1,10 +1,14 @@
-"""What the pipeline asks of the catalogue and the counters, as one small Protocol."""
+"""What the pipeline asks of the catalogue and the counters, as one small Protocol, and its one implementation."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
+import numpy as np
+
+from upnext.catalog.view import CatalogView
 from upnext.core.types import Bool, Float64, Int64, Query
+from upnext.features.counters import CounterTable
 
 
 class World(Protocol):
@@ -22,3 +26,35 @@ class World(Protocol):
         ...
 
     def video_ids(self, item_ids: Int64) -> list[str]: ...
+
+
+class CatalogWorld:
+    """A World over a catalogue's view and counters."""
+
+    def __init__(self, view: CatalogView, counters: CounterTable) -> None:
+        self._view = view
+        self._counters = counters
+
+    @property
+    def n_items(self) -> int:
+        """How many videos there are."""
+        return self._view.n_items
+
+    def popularity(self, time_us: int) -> Float64:
+        """float64[n_items]: relevant showings with a half-life of a week."""
+        values = np.zeros(self._view.n_items)
+        counted = self._counters.column("relevant_7d", time_us)[: len(values)]
+        values[: len(counted)] = counted
+        return values
+
+    def speaks(self, query: Query) -> Bool:
+        """bool[n_items]: in the viewer's language; all where it is unknown."""
+        language = query.request.language or query.user.profile.language
+        code = self._view.code("language", language)
+        if code < 0:
+            return np.ones(self._view.n_items, np.bool_)
+        return np.asarray(self._view.language == code)
+
+    def video_ids(self, item_ids: Int64) -> list[str]:
+        """The platform's ids."""
+        return self._view.video_ids(item_ids)

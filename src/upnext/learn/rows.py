@@ -1,0 +1,160 @@
+"""The ranker's rows: the log replayed through the serving pipeline, request by request.
+
+Every drawn request is retrieved as it would have been served, its features read at that instant, and its rows are what was shown (with what came
+of it) and a sample of what was retrieved but not shown (not relevant, as far as the log tells), each standing for as many as it was drawn
+from. So the relevant head learns the order of exactly the lists that it will rank. Features are read on the whole list before the
+sample is drawn: places inside a source's list stay those of serving.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from upnext.core.clock import MINUTE_US
+from upnext.core.protocols import Progress
+from upnext.core.randomness import rng_for
+from upnext.core.types import Bool, Candidates, Float32
+from upnext.features.replay import Replayed
+from upnext.pipeline.assemble import Assembled
+from upnext.pipeline.blend import best_blended
+from upnext.ranking.rows import RankerRows
+
+LISTS_EVERY_US = 10 * MINUTE_US
+SHOWN_TASKS = (
+    "click", "watch_s", "completed", "like", "follow", "share", "dislike", "skip", "long_view",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Which requests become rows, and how many unshown candidates each."""
+
+    share: float  # of requests
+    unshown: int
+    seed: int
+
+
+@dataclass
+class GatheredRows:
+    """Rows of the ranker with the columns of the blend beside them."""
+
+    ranker: RankerRows
+    blend: Float32  # [m, b]
+    is_listed: Bool  # [m] retrieved: the rows that the relevant head and the blend learn from
+
+
+@dataclass
+class _Columns:
+    user: list[Float32] = field(default_factory=list)
+    items: list[Float32] = field(default_factory=list)
+    blend: list[Float32] = field(default_factory=list)
+    labels: dict[str, list[Float32]] = field(default_factory=dict)
+    weight: list[Float32] = field(default_factory=list)
+    listed: list[Bool] = field(default_factory=list)
+    group: list[int] = field(default_factory=list)
+    time_us: list[int] = field(default_factory=list)
+    n: list[int] = field(default_factory=list)
+
+
+def gather_rows(
+    requests: Iterable[Replayed], assembled: Assembled, drawing: Drawing, progress: Progress
+) -> GatheredRows:
+    """The rows of a share of the replayed requests, in order of time."""
+    rng = rng_for(drawing.seed, "ranker-rows")
+    columns, users = _Columns(), dict[str, int]()
+    lists_at_us = -LISTS_EVERY_US
+    for replayed in requests:
+        request = replayed.query.request
+        progress.advance(1)
+        if rng.random() >= drawing.share or not len(replayed.item_id):
+            continue
+        if request.time_us - lists_at_us >= LISTS_EVERY_US:
+            lists_at_us = request.time_us
+            assembled.refresh_lists(lists_at_us)
+        group = users.setdefault(request.user_id, len(users))
+        _add(columns, replayed, assembled, drawing.unshown, group, rng)
+    return _rows(columns, assembled)
+
+
+def _add(
+    columns: _Columns,
+    replayed: Replayed,
+    assembled: Assembled,
+    n_unshown: int,
+    group: int,
+    rng: np.random.Generator,
+) -> None:
+    pipeline, query = assembled.pipeline, replayed.query
+    retrieved = pipeline.retrieved(query)
+    surface = pipeline.logged_surface(query.request.surface)
+    ranked = best_blended(retrieved, surface.config.n_ranked)
+    missing = replayed.item_id[~np.isin(replayed.item_id, ranked.item_id)]
+    candidates = ranked
+    if len(missing):
+        known = retrieved.take(np.isin(retrieved.item_id, missing))
+        new = Candidates(missing[~np.isin(missing, known.item_id)])
+        candidates = pipeline.blend.scored(query, Candidates.union([ranked, known, new]))
+    features = pipeline.features.read(query, candidates)
+    place = {int(item): row for row, item in enumerate(candidates.item_id)}
+    shown = np.array([place[int(item)] for item in replayed.item_id], np.int64)
+    unshown = np.flatnonzero(~np.isin(candidates.item_id, replayed.item_id))
+    drawn = np.sort(rng.permutation(unshown)[:n_unshown])
+    rows = np.concatenate([shown, drawn])
+    is_listed = rows < len(ranked)
+    columns.user.append(features.user)
+    columns.items.append(features.items[rows])
+    columns.blend.append(pipeline.blend.columns(query, candidates.take(rows)))
+    columns.listed.append(is_listed)
+    each = len(unshown) / len(drawn) if len(drawn) else 1.0
+    weight = np.concatenate([np.ones(len(shown)), np.full(len(drawn), each)])
+    columns.weight.append(weight.astype(np.float32))
+    columns.n.append(len(rows))
+    columns.group.append(group)
+    columns.time_us.append(query.request.time_us)
+    _add_labels(columns, replayed, len(drawn), is_listed)
+
+
+def _add_labels(columns: _Columns, replayed: Replayed, n_drawn: int, is_listed: Bool) -> None:
+    unknown = np.full(n_drawn, np.nan, np.float32)
+    relevant = np.concatenate([replayed.labels["relevant"], np.zeros(n_drawn, np.float32)])
+    relevant[~is_listed] = np.nan
+    found = {"relevant": relevant}
+    found["relevant_shown"] = np.concatenate([replayed.labels["relevant"], unknown])
+    for task in SHOWN_TASKS:
+        found[task] = np.concatenate([replayed.labels[task], unknown])
+    for task, label in found.items():
+        columns.labels.setdefault(task, []).append(label)
+
+
+def _rows(columns: _Columns, assembled: Assembled) -> GatheredRows:
+    plan = assembled.pipeline.features
+    n = np.array(columns.n, np.int64)
+    f_user, f_item = len(plan.user_names), len(plan.item_names)  # type: ignore[attr-defined]
+    ranker = RankerRows(
+        user=np.repeat(_stacked(columns.user, f_user), n, axis=0),
+        items=_joined(columns.items, f_item),
+        labels={task: np.concatenate(label) for task, label in columns.labels.items()},
+        weight=np.concatenate(columns.weight) if columns.weight else np.zeros(0, np.float32),
+        group=np.repeat(np.array(columns.group, np.int64), n),
+        time_us=np.repeat(np.array(columns.time_us, np.int64), n),
+        user_names=plan.user_names,  # type: ignore[attr-defined]
+        item_names=plan.item_names,  # type: ignore[attr-defined]
+    )
+    listed = np.concatenate(columns.listed) if columns.listed else np.zeros(0, np.bool_)
+    return GatheredRows(ranker, _joined(columns.blend, 8), listed)
+
+
+def _stacked(rows: list[Float32], width: int) -> Float32:
+    return np.stack(rows) if rows else np.zeros((0, width), np.float32)
+
+
+def _joined(parts: list[Float32], width: int) -> Float32:
+    return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
+
+
+def share_of(n_requests: int, at_most: int) -> float:
+    """The share of requests to draw so that about `at_most` become rows."""
+    return min(1.0, at_most / max(1, n_requests))

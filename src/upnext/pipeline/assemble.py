@@ -1,0 +1,181 @@
+"""A Pipeline out of settings, stores and a release: the one place where every part is put in.
+
+Without a release (before the first training) the sources that need none serve, ranked by smoothed popularity: something useful from
+the first event on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from upnext.catalog.view import CatalogView
+from upnext.core.protocols import Filter, Hydrator, Source
+from upnext.core.types import Int64
+from upnext.features.context import Vocabulary
+from upnext.features.counters import CounterTable
+from upnext.features.plan import FeaturePlan
+from upnext.filters.age import Age
+from upnext.filters.allowed import Allowed
+from upnext.filters.config import FiltersConfig
+from upnext.filters.country import Country
+from upnext.filters.excluded import Excluded
+from upnext.filters.moderation import Moderation
+from upnext.filters.muted import Muted
+from upnext.filters.seen import Seen
+from upnext.filters.status import Status
+from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
+from upnext.pipeline.config import PipelineConfig, SurfaceConfig
+from upnext.pipeline.fetch import Quota
+from upnext.pipeline.http_source import HttpSource
+from upnext.pipeline.recommend import Pipeline, Surface
+from upnext.pipeline.release_parts import OncePerQuery, ReleaseParts
+from upnext.pipeline.world import CatalogWorld
+from upnext.policy.plackett_luce import PlackettLucePolicy
+from upnext.ranking.popularity_ranker import PopularityRanker
+from upnext.retrieval.config import RetrievalConfig
+from upnext.retrieval.followed import Followed
+from upnext.retrieval.fresh import Fresh
+from upnext.retrieval.item_to_item import ItemToItem
+from upnext.retrieval.local import Local
+from upnext.retrieval.popular import Popular
+from upnext.retrieval.relevant import Relevant
+from upnext.retrieval.trending import Trending
+
+NEEDS_RELEASE = frozenset({"relevant", "item_to_item"})
+NO_RELEASE = "none"
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a pipeline is made of besides a release."""
+
+    view: CatalogView
+    counters: CounterTable
+    hydrator: Hydrator
+    surfaces: Mapping[str, SurfaceConfig]
+    pipeline: PipelineConfig
+    filters: FiltersConfig
+    retrieval: RetrievalConfig
+
+
+@dataclass(frozen=True)
+class Assembled:
+    """A pipeline with the parts that its owner keeps up to date."""
+
+    pipeline: Pipeline
+    sources: Mapping[str, Source]
+    allowed: Allowed
+    release: ReleaseParts | None
+
+    def refresh_lists(self, time_us: int) -> None:
+        """Makes the popularity-like sources' lists anew where they are old."""
+        for source in self.sources.values():
+            refresh = getattr(source, "refresh", None)
+            if refresh is not None:
+                refresh(time_us)
+
+
+def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RELEASE) -> Assembled:
+    """The pipeline of a release, or of none."""
+    allowed = Allowed(parts.view, parts.filters)
+    tower = OncePerQuery(release.tower) if release is not None else None
+    sources = _sources(parts, release, tower, allowed)
+    plan = FeaturePlan(
+        parts.view,
+        parts.counters,
+        release.static if release is not None else None,
+        vocabulary=release.vocabulary if release is not None else Vocabulary(),
+        sources=feature_sources(parts.surfaces),
+        scores=("tower",),
+    )
+    blend = Blend(parts.counters, DEFAULT_WEIGHTS)
+    if release is not None:
+        blend = Blend(parts.counters, release.blend_weights, tower, release.vectors)
+    cheap = PopularityRanker()
+    has_ranker = release is not None and release.ranker is not None
+    pipeline = Pipeline(
+        release_id=release_id,
+        hydrator=parts.hydrator,
+        surfaces={
+            name: _surface(config, sources, parts, release)
+            for name, config in parts.surfaces.items()
+        },
+        filters=_filters(parts),
+        blend=blend,
+        features=plan,
+        ranker=release.ranker if has_ranker and release and release.ranker else cheap,
+        cheap_ranker=cheap,
+        world=CatalogWorld(parts.view, parts.counters),
+        surface_map=parts.pipeline.surface_map,
+        candidate_log_share=parts.pipeline.candidate_log_share,
+        seed=parts.pipeline.seed,
+    )
+    return Assembled(pipeline, sources, allowed, release)
+
+
+def feature_sources(surfaces: Mapping[str, SurfaceConfig]) -> tuple[str, ...]:
+    """The sources that have feature columns: those of any surface, in a fixed order."""
+    return tuple(sorted({name for surface in surfaces.values() for name in surface.sources}))
+
+
+def _sources(
+    parts: Parts, release: ReleaseParts | None, tower: OncePerQuery | None, allowed: Allowed
+) -> dict[str, Source]:
+    view, counters, config = parts.view, parts.counters, parts.retrieval
+    found: dict[str, Source] = {
+        "popular": Popular(view, counters, config.popular, allowed.mask),
+        "trending": Trending(view, counters, config.trending, allowed.mask),
+        "local": Local(view, counters, config.local, allowed.mask),
+        "fresh": Fresh(view, counters, config.fresh, allowed.mask),
+        "followed": Followed(view, config.followed, allowed.mask),
+    }
+    if release is not None and tower is not None:
+        found["relevant"] = Relevant(tower, release.index, allowed.mask)
+        found["item_to_item"] = ItemToItem(
+            view, release.neighbours, config.item_to_item, allowed.mask
+        )
+    for name, remote in parts.pipeline.http_sources.items():
+        found[name] = HttpSource(name, remote, view.item_ids)
+    return found
+
+
+def _filters(parts: Parts) -> tuple[Filter, ...]:
+    view = parts.view
+    return (
+        Status(view),
+        Country(view),
+        Age(view, parts.filters),
+        Moderation(view, parts.filters),
+        Excluded(view),
+        Muted(view),
+        Seen(),
+    )
+
+
+def _surface(
+    config: SurfaceConfig,
+    sources: Mapping[str, Source],
+    parts: Parts,
+    release: ReleaseParts | None,
+) -> Surface:
+    view = parts.view
+
+    def creators(item_id: Int64) -> Int64:
+        return view.creator[item_id]
+
+    def categories(item_id: Int64) -> Int64:
+        return view.category[item_id].astype("int64")
+
+    policy = PlackettLucePolicy(
+        config.policy,
+        creators=creators,
+        categories=categories,
+        vectors=release.vectors.rows if release is not None else None,
+    )
+    quotas = tuple(
+        Quota(sources[name], k) for name, k in config.sources.items() if k > 0 and name in sources
+    )
+    digest = hashlib.sha256(config.policy.model_dump_json().encode()).hexdigest()[:8]
+    return Surface(config, quotas, policy, f"plackett-luce-{digest}")

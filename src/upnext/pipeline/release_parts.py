@@ -1,0 +1,124 @@
+"""What a release holds for serving, loaded: encoders, towers, index, neighbours, blend and ranker.
+
+content/     ContentEncoder          retrieval/   the two-tower export
+static.npz   content in few columns  index/       FaissIndex over item vectors
+features.json  vocabulary            covisits/    item-to-item neighbours
+blend/       weights of the merge    ranker/      the ranker's graph
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from upnext.content.encoder import ContentEncoder
+from upnext.core.types import Float32, Int64, Query
+from upnext.features.context import Vocabulary
+from upnext.features.vector_table import VectorTable
+from upnext.pipeline.blend import load_weights
+from upnext.ranking.onnx_ranker import OnnxRanker
+from upnext.retrieval.covisits import Neighbours
+from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.user_tower import UserTower
+
+
+class OncePerQuery:
+    """A viewer tower that embeds each query once, however many stages ask."""
+
+    def __init__(self, tower: UserTower) -> None:
+        self._tower = tower
+        self._last: tuple[Query, Float32] | None = None
+
+    def vector(self, query: Query) -> Float32:
+        """float32[d], L2-normalised."""
+        last = self._last
+        if last is not None and last[0] is query:
+            return last[1]
+        vector = self._tower.vector(query)
+        self._last = (query, vector)
+        return vector
+
+
+@dataclass(frozen=True)
+class Reduction:
+    """Content vectors in fewer columns: (x - mean) @ basis, the leading principal components."""
+
+    mean: Float32  # [c]
+    basis: Float32  # [c, s]
+
+    @staticmethod
+    def fit(content: Float32, size: int) -> Reduction:
+        """The leading `size` components of content float32[n, c]; fewer columns where c or n is smaller."""
+        mean = content.mean(axis=0) if len(content) else np.zeros(content.shape[1], np.float32)
+        centred = content - mean
+        _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
+        basis = vectors[:, ::-1][:, :size]
+        signs = np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])])
+        return Reduction(mean.astype(np.float32), (basis * signs).astype(np.float32))
+
+    def apply(self, content: Float32) -> Float32:
+        """float32[n, s]."""
+        return np.asarray((content - self.mean) @ self.basis, np.float32)
+
+    def save(self, path: Path) -> None:
+        """Writes an npz."""
+        np.savez(path, mean=self.mean, basis=self.basis)
+
+    @staticmethod
+    def load(path: Path) -> Reduction:
+        """What save wrote."""
+        with np.load(path) as data:
+            return Reduction(data["mean"], data["basis"])
+
+
+@dataclass(frozen=True)
+class ReleaseParts:
+    """A release in memory. Tables grow with videos that came later."""
+
+    content: ContentEncoder
+    reduction: Reduction
+    vocabulary: Vocabulary
+    tower: UserTower
+    vectors: VectorTable
+    static: VectorTable
+    index: FaissIndex
+    neighbours: Neighbours
+    blend_weights: dict[str, float]
+    ranker: OnnxRanker | None
+    n_items: int  # videos that the release was made with
+
+    @staticmethod
+    def load(folder: Path, *, ranker_threads: int = 1) -> ReleaseParts:
+        """The parts of a release's folder; without ranker/, `ranker` is None."""
+        retrieval = folder / "retrieval"
+        vectors = np.load(retrieval / "item_vectors.npy", mmap_mode="c")
+        meta = json.loads((folder / "features.json").read_text("utf-8"))
+        has_ranker = (folder / "ranker" / "ranker.json").exists()
+        return ReleaseParts(
+            content=ContentEncoder.load(folder / "content"),
+            reduction=Reduction.load(folder / "reduction.npz"),
+            vocabulary=Vocabulary.from_json(meta["vocabulary"]),
+            tower=UserTower(retrieval),
+            vectors=VectorTable(vectors),
+            static=VectorTable(np.load(folder / "static.npy", mmap_mode="c")),
+            index=FaissIndex.load(folder / "index"),
+            neighbours=Neighbours.load(folder / "covisits"),
+            blend_weights=load_weights(folder / "blend"),
+            ranker=OnnxRanker.load(folder / "ranker", ranker_threads) if has_ranker else None,
+            n_items=len(vectors),
+        )
+
+    def bring(self, item_id: Int64, rows: list[dict[str, object]], in_index: np.ndarray) -> None:
+        """Gives videos that came or changed later their vectors, from content alone.
+
+        rows: as CatalogView.videos gives them; in_index bool[m]: which of them may be retrieved."""
+        content = self.content.encode(rows)
+        inputs, vectors = self.tower.embed_new(content)
+        self.tower.put(item_id, inputs)
+        self.vectors.put(item_id, vectors)
+        self.static.put(item_id, self.reduction.apply(content))
+        self.index.remove(item_id)
+        self.index.add(item_id[in_index], vectors[in_index])

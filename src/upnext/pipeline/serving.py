@@ -1,0 +1,129 @@
+"""A running pipeline that follows the stores: the catalogue, the counters, the current release.
+
+One process has one. Requests read `.pipeline`, a single reference, so a request pins one release; a new release is loaded and warmed
+beside the old one and swapped in by one assignment. A damaged one is refused with the file's name and the old one stays.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+import numpy as np
+
+from upnext.artifacts.releases import ReleaseStore
+from upnext.catalog.view import CatalogView
+from upnext.core.clock import Clock
+from upnext.core.columns import VIDEO_STATUSES
+from upnext.core.errors import UpNextError
+from upnext.core.types import Int64, Request
+from upnext.features.live import StateReader
+from upnext.pipeline.assemble import NO_RELEASE, Assembled, Parts, assemble
+from upnext.pipeline.recommend import Pipeline
+from upnext.pipeline.release_parts import ReleaseParts
+
+log = logging.getLogger(__name__)
+ACTIVE = VIDEO_STATUSES.index("active")
+BRING_ROWS = 4096
+
+
+class Serving:
+    """Assembles, follows and swaps. The follow methods may run in background threads."""
+
+    def __init__(
+        self,
+        parts: Parts,
+        releases: ReleaseStore,
+        clock: Clock,
+        *,
+        reader: StateReader | None = None,
+        ranker_threads: int = 1,
+    ) -> None:
+        self._parts = parts
+        self._releases = releases
+        self._clock = clock
+        self._reader = reader
+        self._threads = ranker_threads
+        self._lock = threading.Lock()  # of the swap and of what changes the release's tables
+        self._refused: str | None = None
+        self._assembled = self._first()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """What answers now."""
+        return self._assembled.pipeline
+
+    @property
+    def view(self) -> CatalogView:
+        """The catalogue's view."""
+        return self._parts.view
+
+    def follow_catalog(self) -> int:
+        """Takes the catalogue's changes in; new and changed videos become retrievable -> how many changed."""
+        with self._lock:
+            changed = self._parts.view.refresh()
+            if len(changed):
+                self._assembled.allowed.clear()
+                self._bring(self._assembled, changed)
+            return len(changed)
+
+    def follow_counters(self) -> None:
+        """Reads changed counters and makes the popularity-like lists anew."""
+        if self._reader is not None:
+            self._reader.refresh_counters()
+        self._assembled.refresh_lists(self._clock.now_us())
+
+    def follow_release(self) -> bool:
+        """Swaps in the current release if it is another -> whether it did.
+
+        Raises UpNextError once for a release that can't be loaded; it is then left alone until another is promoted."""
+        current = self._releases.current()
+        if current is None or current in (self.pipeline.release_id, self._refused):
+            return False
+        try:
+            assembled = self._loaded(current)
+        except UpNextError:
+            self._refused = current
+            raise
+        with self._lock:
+            known = 0 if assembled.release is None else assembled.release.n_items
+            self._bring(assembled, np.arange(known, self._parts.view.n_items, dtype=np.int64))
+            self._assembled = assembled
+        log.info("release swapped in", extra={"release_id": current})
+        return True
+
+    def _first(self) -> Assembled:
+        current = self._releases.current()
+        if current is not None:
+            try:
+                assembled = self._loaded(current)
+            except UpNextError as error:
+                log.error("release refused", extra={"release_id": current, "error": str(error)})
+                self._refused = current
+            else:
+                known = assembled.release.n_items if assembled.release is not None else 0
+                self._bring(assembled, np.arange(known, self._parts.view.n_items, dtype=np.int64))
+                return assembled
+        assembled = assemble(self._parts, None, NO_RELEASE)
+        assembled.refresh_lists(self._clock.now_us())
+        return assembled
+
+    def _loaded(self, release_id: str) -> Assembled:
+        """A release, verified, assembled and warmed by one request per surface."""
+        opened = self._releases.open(release_id)
+        release = ReleaseParts.load(opened.path, ranker_threads=self._threads)
+        assembled = assemble(self._parts, release, release_id)
+        now_us = self._clock.now_us()
+        assembled.refresh_lists(now_us)
+        for surface in self._parts.surfaces:
+            assembled.pipeline.recommend(Request("warm", "", surface, 1, now_us))
+        return assembled
+
+    def _bring(self, assembled: Assembled, item_id: Int64) -> None:
+        release = assembled.release
+        if release is None:
+            return
+        for start in range(0, len(item_id), BRING_ROWS):
+            ids = item_id[start : start + BRING_ROWS]
+            status = self._parts.view.status[ids]
+            release.bring(ids, self._parts.view.videos(ids), np.asarray(status == ACTIVE))
