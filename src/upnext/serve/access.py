@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import hmac
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Final, Literal
+from urllib.parse import unquote
 
 from upnext.settings.settings import ApiKey
 
 Scope = Literal["read", "write", "admin", "none"]
+
+
+COOKIE: Final = "upnext_key"  # set by the pages' sign-in, SameSite=Strict
 
 
 class Refused(Exception):
@@ -33,6 +37,8 @@ class Access:
 
     def check(self, headers: Mapping[str, str], scope: Scope) -> None:
         """Raises: Refused where the key is missing, unknown (401) or without the scope (403)."""
+        if scope != "read" and headers.get("sec-fetch-site") == "cross-site":
+            raise Refused(403, "cross_site", "another site's page may not write here")
         if scope == "none" or not self._keys:
             return
         given = key_of_headers(headers)
@@ -54,8 +60,14 @@ class Access:
 
 
 def key_of_headers(headers: Mapping[str, str]) -> str:
-    """The key of a request, "" without one: Authorization: Bearer, or X-API-Key."""
+    """The key of a request, "" without one: Authorization: Bearer, X-API-Key, or the pages' cookie."""
     scheme, _, token = headers.get("authorization", "").partition(" ")
     if scheme.lower() == "bearer":
         return token.strip()
-    return headers.get("x-api-key", "")
+    if "x-api-key" in headers:
+        return headers["x-api-key"]
+    for part in headers.get("cookie", "").split(";"):
+        name, _, value = part.strip().partition("=")
+        if name == COOKIE:
+            return unquote(value)
+    return ""

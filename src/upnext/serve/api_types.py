@@ -9,6 +9,7 @@ from msgspec import Meta
 
 MAX_ID_CHARS = 2_048
 Id = Annotated[str, Meta(max_length=MAX_ID_CHARS)]
+Wanted = Annotated[int, Meta(ge=1)]
 Latitude = Annotated[float, Meta(ge=-90, le=90)]
 Longitude = Annotated[float, Meta(ge=-180, le=180)]
 
@@ -44,7 +45,7 @@ class FeedQuery(Context, kw_only=True, forbid_unknown_fields=True):
     """The parameters of a feed request."""
 
     n: Annotated[
-        int | None, Meta(ge=1, description="videos wanted; default: the surface's own size")
+        Wanted | None, Meta(description="videos wanted; default: the surface's own size")
     ] = None
     exclude: Annotated[
         list[Id],
@@ -58,7 +59,7 @@ class RankBody(Context, kw_only=True, forbid_unknown_fields=True):
     surface: str = "home"
     video_ids: Annotated[list[Id], Meta(min_length=1, max_length=5_000)]
     n: Annotated[
-        int | None, Meta(ge=1, description="videos wanted; default: all that may be shown")
+        Wanted | None, Meta(description="videos wanted; default: all that may be shown")
     ] = None
 
 

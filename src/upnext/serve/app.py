@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Protocol
+from typing import Any, Final, Protocol
 
 import msgspec
 from fastapi import FastAPI
@@ -16,6 +16,7 @@ from starlette.responses import Response
 
 import upnext
 from upnext.core.clock import Clock, SystemClock
+from upnext.core.types import Int64
 from upnext.pipeline.config import SurfaceConfig
 from upnext.serve.access import Access
 from upnext.serve.background import Background, Chore
@@ -36,6 +37,8 @@ SWITCH_INTERVAL_S: Final = (
 class Rows(Ids, VideoRows, Protocol):
     """What the edge needs of the catalogue's view."""
 
+    def video_ids(self, item_ids: Int64) -> list[str]: ...
+
 
 @dataclass(frozen=True)
 class Brain:
@@ -46,6 +49,7 @@ class Brain:
     slates: SlateLog
     surfaces: Mapping[str, SurfaceConfig]
     chores: Callable[[Cards, WorkerMetrics], list[Chore]]  # followed in the background
+    users: Callable[[int], list[dict[str, Any]]] = lambda n: []  # some users' rows, to pick from
     close: Callable[[], None] = lambda: None
 
 
@@ -56,6 +60,8 @@ class Edge:
     feed: Feed
     intake: IntakeClient
     rows: Rows
+    cards: Cards
+    users: Callable[[int], list[dict[str, Any]]]
     access: Access
     metrics: WorkerMetrics
     clock: Clock
@@ -93,7 +99,9 @@ def create_app(
 
     # no docs pages: FastAPI's load scripts from a CDN
     app = FastAPI(lifespan=lifespan, openapi_url=None, docs_url=None, redoc_url=None)
-    app.state.edge = Edge(feed, intake, brain.rows, access, metrics, clock, settings)
+    app.state.edge = Edge(
+        feed, intake, brain.rows, cards, brain.users, access, metrics, clock, settings
+    )
     api = Api(feed, intake, metrics, lambda: brain.pipeline().release_id)
     routes = api.routes()
     for route in routes:

@@ -1,4 +1,7 @@
-"""What a feed item shows of a video, kept decoded: a catalogue read of 30 whole rows costs more than a millisecond."""
+"""What a feed item shows of a video, kept decoded for a while: a catalogue read of 30 whole rows costs more than a millisecond.
+
+Only what is shown is kept here; whether a video may be shown is the filters' question, asked anew at every request.
+"""
 
 from __future__ import annotations
 
@@ -29,32 +32,31 @@ class VideoRows(Protocol):
 
 
 class Cards:
-    """Cards by item_id; `forget` what the catalogue changed."""
+    """Cards by item_id, in two generations: `age` ends the older one, so no card outlives two calls of it."""
 
     def __init__(self, rows: VideoRows) -> None:
         self._rows = rows
-        self._kept: dict[int, Card] = {}
+        self._young: dict[int, Card] = {}
+        self._old: dict[int, Card] = {}
 
     def of(self, item_ids: Int64) -> list[Card]:
         """The card of each video. Raises Unavailable when the catalogue can't be read."""
         ids = np.asarray(item_ids).tolist()
-        kept = self._kept
-        missing = [i for i in ids if i not in kept]
-        found: dict[int, Card] = {}
+        young, old = self._young, self._old
+        found = {i: young.get(i) or old.get(i) for i in ids}
+        missing = [i for i, card in found.items() if card is None]
         if missing:
             rows = self._rows.videos(np.array(missing, np.int64))
-            found = {i: _card(row) for i, row in zip(missing, rows, strict=True)}
-            if len(kept) + len(found) > _N_KEPT:
-                self._kept = kept = {}
-            kept.update(found)
-        return [found[i] if i in found else kept[i] for i in ids]
+            read = {i: _card(row) for i, row in zip(missing, rows, strict=True)}
+            if len(young) > _N_KEPT:
+                self.age()
+            self._young.update(read)
+            found.update(read)
+        return [card for card in (found[i] for i in ids) if card is not None]
 
-    def forget(self, item_ids: Int64) -> None:
-        """The next ask reads these anew."""
-        if len(item_ids) > len(self._kept):
-            self._kept = {}
-        for item_id in np.asarray(item_ids).tolist():
-            self._kept.pop(item_id, None)
+    def age(self) -> None:
+        """Drops the older generation; the younger becomes the older."""
+        self._young, self._old = {}, self._young
 
 
 def _card(row: dict[str, object]) -> Card:

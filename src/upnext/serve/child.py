@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 import sys
 import threading
@@ -56,8 +57,10 @@ def read_errand() -> Errand:
 def when_orphaned(stop: Callable[[], object]) -> None:
     """Calls `stop` from a thread once stdin ends."""
 
+    stdin = sys.stdin.fileno()  # raw: a buffered read would hold a lock at the interpreter's end
+
     def watch() -> None:
-        while sys.stdin.buffer.read(4096):
+        while os.read(stdin, 4096):
             pass
         stop()
 

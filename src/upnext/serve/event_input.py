@@ -63,6 +63,7 @@ def read_events(body: bytes) -> tuple[list[Event], list[EventStatus | None]]:
 
 
 def _rows(body: bytes) -> Sequence[msgspec.Raw]:
+    read: list[msgspec.Raw] | dict[str, list[msgspec.Raw]]
     try:
         read = _ROWS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:

@@ -18,8 +18,9 @@ import numpy as np
 
 from upnext.core.clock import Clock
 from upnext.core.errors import InvalidInput, NotFound, Unavailable, expected
+from upnext.core.protocols import Hydrator
 from upnext.core.randomness import key_of
-from upnext.core.types import Int64, Request
+from upnext.core.types import Int64, Request, User
 from upnext.events.slate import SlateRecord
 from upnext.explain.slots import REASONS, explain_slot
 from upnext.pipeline.config import SurfaceConfig
@@ -40,7 +41,11 @@ _T = TypeVar("_T")
 class RunningPipeline(Protocol):
     """One release, ready to answer (pipeline.recommend.Pipeline)."""
 
-    release_id: str
+    @property
+    def release_id(self) -> str: ...
+
+    @property
+    def hydrator(self) -> Hydrator: ...
 
     def recommend(self, request: Request, *, cheap: bool = False) -> PipelineAnswer: ...
 
@@ -139,6 +144,14 @@ class Feed:
             time_us=record.time_us,
             trace=record.trace,
         )
+
+    def viewer(self, user_id: str) -> User:
+        """What is known of a viewer now; blocking, for the lookup thread. Raises: Unavailable."""
+        request = self._request("home", Context(user_id=user_id), 1, ())
+        query = self._pipeline().hydrator.hydrate(request)
+        if query.degraded:
+            raise Unavailable("the viewer's state can't be read now")
+        return query.user
 
     async def look_up(self, function: Callable[..., _T], *args: Any) -> _T:
         """Runs a blocking read in the lookup thread."""

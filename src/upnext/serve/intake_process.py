@@ -11,13 +11,11 @@ import logging
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
-import pyarrow as pa
 
 from upnext.core.errors import InvalidInput, NotFound, Unavailable
-from upnext.core.types import Int64
 from upnext.serve.frames import frame, read_frame
 from upnext.serve.intake_words import (
     Answer,
@@ -37,8 +35,7 @@ from upnext.serve.intake_words import (
     Work,
 )
 from upnext.serve.json_table import json_table
-from upnext.serve.stamping import Rows
-from upnext.serve.writers import Log, State, Writers
+from upnext.serve.stores import OpenStores
 
 log = logging.getLogger(__name__)
 MAX_GROUP: Final = 512
@@ -46,48 +43,17 @@ SYNC_EVERY_S: Final = 5.0
 SEAL_EVERY_S: Final = 300.0
 
 
-class CatalogWriter(Rows, Protocol):
-    """What intake needs of the catalogue."""
-
-    def put_videos(self, rows: pa.Table) -> Int64: ...
-
-    def patch_video(self, video_id: str, fields: dict[str, Any]) -> int: ...
-
-    def delete_video(self, video_id: str) -> None: ...
-
-    def put_users(self, rows: pa.Table) -> None: ...
-
-    def patch_user(self, user_id: str, fields: dict[str, Any]) -> None: ...
-
-    def delete_user(self, user_id: str) -> None: ...
-
-
-class Stores(Protocol):
-    """The opened writers with their housekeeping; made, used and closed in the writing thread."""
-
-    catalog: CatalogWriter
-    log: Log
-    state: State
-    writers: Writers
-
-    def sync(self) -> None: ...
-
-    def watermark(self) -> int: ...
-
-    def close(self) -> None: ...
-
-
 class IntakeProcess:
     """Serves the writers over a socket."""
 
-    def __init__(self, open_stores: Callable[[], Stores], socket_path: Path) -> None:
+    def __init__(self, open_stores: Callable[[], OpenStores], socket_path: Path) -> None:
         self._open_stores = open_stores
         self._socket_path = socket_path
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="writers")
         self._queue: asyncio.Queue[tuple[Work, asyncio.Future[Answer]]] = asyncio.Queue()
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(tuple[int, Work])
-        self._stores: Stores | None = None
+        self._stores: OpenStores | None = None
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
@@ -174,7 +140,7 @@ class IntakeProcess:
         except Unavailable as error:
             return Failed("unavailable", str(error))
 
-    def _change(self, stores: Stores, work: Work) -> Answer:
+    def _change(self, stores: OpenStores, work: Work) -> Answer:
         catalog = stores.catalog
         match work:
             case PutVideos(rows=rows):
@@ -217,7 +183,7 @@ class IntakeProcess:
             log.warning("housekeeping failed; tried again later", extra={"error": str(error)})
 
 
-def _health(stores: Stores) -> Health:
+def _health(stores: OpenStores) -> Health:
     writers = stores.writers
     return Health(
         last_seq=stores.log.last_seq(),

@@ -37,7 +37,7 @@ MAX_SOCKET_FOLDER: Final = 90  # a unix socket's whole path has at most 107 byte
 INTAKE: Final = (sys.executable, "-m", "upnext.serve.intake")
 WORKER: Final = (sys.executable, "-m", "upnext.serve.worker")
 GRACE_S: Final = 10.0
-MAX_FAILED_STARTS: Final = 5
+MAX_FAILED_STARTS: Final = 8  # about six seconds: a predecessor's writers may take a moment to end
 
 
 class Supervisor:

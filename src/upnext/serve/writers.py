@@ -10,14 +10,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
-
-import msgspec
+from typing import Protocol
 
 from upnext.core.clock import Clock
-from upnext.core.errors import Unavailable
+from upnext.core.errors import Unavailable, UpNextError
 from upnext.core.event import Event
+from upnext.events.group_commit import fresh_rows
 from upnext.events.slate import SlateRecord
+from upnext.features.live import SlateLog
 from upnext.serve.intake_words import (
     Answer,
     AppendEvents,
@@ -31,10 +31,9 @@ from upnext.serve.intake_words import (
 from upnext.serve.stamping import Known, Rows, stamped
 
 log = logging.getLogger(__name__)
-Row = TypeVar("Row", Event, SlateRecord)
 
 
-class Log(Known, Protocol):
+class Log(Known, SlateLog, Protocol):
     """What the writers need of the event log."""
 
     def append(self, events: Sequence[Event], slates: Sequence[SlateRecord] = ()) -> list[int]: ...
@@ -77,7 +76,7 @@ class Writers:
         self.n_slates = 0
         self.n_commits = 0
         self._clock = clock
-        self._state_is_behind = False
+        self._applied_seq = event_log.last_seq()  # the state was caught up before it came here
 
     def commit(self, works: Sequence[LogWork]) -> list[Answer]:
         """The answers, aligned with `works`: all committed, or all Failed where a store can't take them."""
@@ -87,16 +86,24 @@ class Writers:
             self._follow()
             while waiting:  # a second round only where two pages of one session came together
                 waiting = self._commit_round(works, waiting, answers)
-        except Unavailable as error:
+        except UpNextError as error:
+            if (
+                not isinstance(error, Unavailable) and len(works) > 1
+            ):  # a row that can't be stored fails alone
+                return [answer for work in works for answer in self.commit([work])]
             log.warning("commit failed", extra={"error": str(error), "n_works": len(works)})
-            failed = Failed("unavailable", str(error))
+            is_outage = isinstance(error, Unavailable)
+            failed = Failed("unavailable" if is_outage else "invalid", str(error))
             return [failed if answer is None else answer for answer in answers]
         return [answer for answer in answers if answer is not None]
 
     def _follow(self) -> None:
-        if self._state_is_behind:
+        """Replays what the state lacks: a commit that it missed."""
+        last_seq = self.log.last_seq()
+        if self._applied_seq != last_seq:
+            self._applied_seq = -1
             self.state.catch_up(self.log)
-            self._state_is_behind = False
+            self._applied_seq = last_seq
 
     def _commit_round(
         self, works: Sequence[LogWork], places: list[int], answers: list[Answer | None]
@@ -148,8 +155,8 @@ class Writers:
             return [], before
         numbers = list(self.log.append(group.events, group.slates))
         n_events = len(group.events)
-        new_events = _fresh(group.events, numbers[:n_events], before)
-        new_slates = _fresh(group.slates, numbers[n_events:], before)
+        new_events = fresh_rows(group.events, numbers[:n_events], before)
+        new_slates = fresh_rows(group.slates, numbers[n_events:], before)
         if new_events or new_slates:
             self._apply(new_events, new_slates, max(numbers))
         self.n_commits += 1
@@ -158,20 +165,9 @@ class Writers:
         return numbers, before
 
     def _apply(self, events: list[Event], slates: list[SlateRecord], log_seq: int) -> None:
-        self._state_is_behind = True  # until the state says that it is not
+        self._applied_seq = -1  # until the state says otherwise
         self.state.apply(events, slates, log_seq)
-        self._state_is_behind = False
-
-
-def _fresh(rows: Sequence[Row], numbers: Sequence[int], before: int) -> list[Row]:
-    """The rows that the log did not have, with their log_seq, each once."""
-    seen: set[int] = set()
-    fresh: list[Row] = []
-    for row, number in zip(rows, numbers, strict=True):
-        if number > before and number not in seen:
-            seen.add(number)
-            fresh.append(msgspec.structs.replace(row, log_seq=number))
-    return fresh
+        self._applied_seq = log_seq
 
 
 def _events_done(

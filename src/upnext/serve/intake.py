@@ -1,0 +1,27 @@
+"""`python -m upnext.serve.intake`: the intake process, started by the supervisor."""
+
+from __future__ import annotations
+
+import asyncio
+
+from upnext.serve.child import Errand, read_errand, stop_event
+from upnext.serve.intake_process import IntakeProcess
+from upnext.serve.log_lines import log_as_json
+from upnext.serve.stores import open_stores
+
+
+def main() -> None:
+    """Serves the writers until SIGTERM or until the supervisor is gone."""
+    errand = read_errand()
+    log_as_json(errand.name, errand.log_level)
+    asyncio.run(_serve(errand))
+
+
+async def _serve(errand: Errand) -> None:
+    settings = errand.read_settings()
+    process = IntakeProcess(lambda: open_stores(settings), errand.socket_path)
+    await process.run(stop_event())
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,33 @@
+"""A worker's app on its unix socket, until the supervisor says stop or is gone."""
+
+from __future__ import annotations
+
+import uvicorn
+from fastapi import FastAPI
+
+from upnext.serve.child import Errand, when_orphaned
+
+KEEP_ALIVE_S = 3_600  # the dispatcher's pooled connections must not be closed under it
+
+
+def run_worker(app: FastAPI, errand: Errand) -> None:
+    """Serves `app`; returns after SIGTERM or the end of stdin."""
+    config = uvicorn.Config(
+        app,
+        uds=errand.socket,
+        log_config=None,
+        access_log=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=8,
+        lifespan="on",
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+    )
+    server = uvicorn.Server(config)
+
+    def stop() -> None:
+        server.should_exit = True
+
+    when_orphaned(stop)
+    server.run()

@@ -1,0 +1,111 @@
+"""`python -m upnext.serve.worker`: one worker, started by the supervisor.
+
+It opens the stores read-only, assembles the current release's pipeline, and follows both in the background: the catalogue and the
+release pointer every second, the counters every two.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from upnext.artifacts.releases import ReleaseStore
+from upnext.catalog.view import CatalogView
+from upnext.core.clock import Clock, SystemClock
+from upnext.core.errors import UpNextError
+from upnext.events.log import SqliteEventLog
+from upnext.features.live import StateReader
+from upnext.pipeline.assemble import Parts
+from upnext.pipeline.serving import Serving
+from upnext.serve.app import Brain, create_app
+from upnext.serve.background import Chore
+from upnext.serve.cards import Cards
+from upnext.serve.child import read_errand
+from upnext.serve.log_lines import log_as_json
+from upnext.serve.run_worker import run_worker
+from upnext.serve.worker_metrics import WorkerMetrics
+from upnext.settings.settings import Settings
+from upnext.state.lmdb_state import LmdbState
+
+log = logging.getLogger(__name__)
+CATALOG_EVERY_S: Final = 1.0
+COUNTERS_EVERY_S: Final = 2.0
+RELEASE_EVERY_S: Final = 1.0
+CARDS_EVERY_S: Final = 15.0
+
+
+def main(extend: Callable[[FastAPI], None] = lambda app: None) -> None:
+    """Serves the API, with whatever `extend` adds to the app, until the supervisor says stop or is gone."""
+    errand = read_errand()
+    log_as_json(errand.name, errand.log_level)
+    settings = errand.read_settings()
+    app = create_app(settings, brain_of(settings), Path(errand.intake_socket))
+    extend(app)
+    run_worker(app, errand)
+
+
+def brain_of(settings: Settings, clock: Clock | None = None) -> Brain:
+    """The stores and the running pipeline of a data folder.
+
+    Raises: Unavailable, NotFound where a store is not there: intake makes them all before the first worker starts."""
+    clock = clock or SystemClock()
+    view = CatalogView(settings.catalog_path)
+    store = LmdbState(settings.state_path, read_only=True)
+    reader = StateReader(store, view, settings.features)
+    reader.refresh_counters()
+    slates = SqliteEventLog(settings.events_path, read_only=True)
+    parts = Parts(
+        view=view,
+        counters=reader.counters,
+        hydrator=reader,
+        surfaces=settings.surfaces,
+        pipeline=settings.pipeline,
+        filters=settings.filters,
+        retrieval=settings.retrieval,
+    )
+    releases = ReleaseStore(settings.releases_path)
+    threads = settings.serve.ranker_threads
+    serving = Serving(parts, releases, clock, reader=reader, ranker_threads=threads)
+
+    def users(n: int) -> list[dict[str, Any]]:
+        return list(view.users().slice(0, n).to_pylist())
+
+    def close() -> None:
+        slates.close()
+        store.close()
+        view.close()
+
+    return Brain(
+        pipeline=lambda: serving.pipeline,
+        rows=view,
+        slates=slates,
+        surfaces=settings.surfaces,
+        chores=lambda cards, metrics: _chores(serving, cards, metrics),
+        users=users,
+        close=close,
+    )
+
+
+def _chores(serving: Serving, cards: Cards, metrics: WorkerMetrics) -> list[Chore]:
+    def follow_release() -> None:
+        try:
+            if serving.follow_release():
+                metrics.swaps.inc()
+        except UpNextError:
+            metrics.refused_releases.inc()
+            raise
+
+    return [
+        Chore("catalogue", CATALOG_EVERY_S, serving.follow_catalog),
+        Chore("counters", COUNTERS_EVERY_S, serving.follow_counters),
+        Chore("release", RELEASE_EVERY_S, follow_release),
+        Chore("cards", CARDS_EVERY_S, cards.age),
+    ]
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,113 @@
+"""Small parts of the edge: keys, ids, log lines, frames, claimed folders."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from upnext.core.errors import InvalidInput, Unavailable
+from upnext.serve.access import Access, Refused
+from upnext.serve.frames import frame, read_frame
+from upnext.serve.json_table import json_table
+from upnext.serve.log_lines import JsonLines
+from upnext.serve.supervisor import claimed
+from upnext.serve.time_ordered_id import time_ordered_id
+from upnext.settings.settings import ApiKey
+
+
+def test_ids_are_unique_and_sort_by_the_time_they_were_made() -> None:
+    ids = []
+    for _ in range(5):
+        ids.append(time_ordered_id())
+        time.sleep(0.002)
+    assert ids == sorted(set(ids))
+    assert all(len(i) == 32 and i[12:13] == b"7" and i[16:17] in b"89ab" for i in ids)
+
+
+READER = ApiKey(key="reader-key", scopes=("read",))
+ADMIN = ApiKey(key="admin-key-1", scopes=("admin",))
+
+
+def test_a_key_opens_its_scopes_and_admin_opens_all() -> None:
+    access = Access([READER, ADMIN])
+    access.check({"authorization": "Bearer reader-key"}, "read")
+    access.check({"x-api-key": "admin-key-1"}, "write")
+    access.check({"cookie": "a=b; upnext_key=admin-key-1"}, "admin")
+    access.check({}, "none")
+    for headers, status in (({}, 401), ({"authorization": "Bearer nobody"}, 401),
+                            ({"authorization": "Bearer reader-key"}, 403)):  # fmt: skip
+        with pytest.raises(Refused) as refused:
+            access.check(headers, "write")
+        assert refused.value.status == status
+
+
+def test_without_keys_everything_is_open_but_not_to_another_sites_pages() -> None:
+    access = Access([])
+    access.check({}, "admin")
+    access.check({"sec-fetch-site": "same-origin"}, "write")
+    with pytest.raises(Refused):
+        access.check({"sec-fetch-site": "cross-site"}, "write")
+
+
+def test_a_log_line_is_one_line_of_json_with_its_fields() -> None:
+    record = logging.makeLogRecord(
+        {
+            "name": "x",
+            "levelno": 30,
+            "levelname": "WARNING",
+            "msg": "two\nlines",
+            "worker": Path("w"),
+        }
+    )
+    line = JsonLines("worker-0").format(record)
+    assert "\n" not in line
+    read = json.loads(line)
+    assert (read["level"], read["process"], read["worker"]) == ("warning", "worker-0", "w")
+
+
+def test_a_frame_cut_in_the_middle_is_an_outage_and_a_clean_end_is_not() -> None:
+    async def work() -> None:
+        whole = frame(7, {"a": 1}, msgspec.msgpack.Encoder())
+        reader = asyncio.StreamReader()
+        reader.feed_data(whole + whole[:-1])
+        reader.feed_eof()
+        assert msgspec.msgpack.decode(await read_frame(reader)) == [7, {"a": 1}]
+        with pytest.raises(Unavailable):
+            await read_frame(reader)
+        assert await read_frame(reader) == b""
+
+    asyncio.run(work())
+
+
+def test_one_data_folder_is_served_once_and_long_paths_get_a_short_socket_folder(
+    tmp_path: Path,
+) -> None:
+    with claimed(tmp_path / "run") as folder:
+        assert folder == (tmp_path / "run").resolve() or len(str(folder)) < 90
+        with pytest.raises(Unavailable, match="another"), claimed(tmp_path / "run"):
+            pass
+    with claimed(tmp_path / ("long" * 30) / "run") as folder:
+        assert len(str(folder)) < 90
+        assert folder.is_dir()
+    assert not folder.exists()
+
+
+def test_rows_of_json_become_a_table_or_say_where_they_do_not_fit() -> None:
+    table = json_table(
+        [{"video_id": "a", "moderation": {"x": 0.5}, "tags": ["t"]}, {"video_id": "b"}], "videos"
+    )
+    assert table.num_rows == 2
+    assert table.column("moderation").to_pylist() == [[("x", 0.5)], None]
+    with pytest.raises(InvalidInput, match=r"videos\[1\].duration_s: expected double, got 'long'"):
+        json_table(
+            [{"video_id": "a", "duration_s": 1.0}, {"video_id": "b", "duration_s": "long"}],
+            "videos",
+        )
+    with pytest.raises(InvalidInput, match="did you mean 'title'"):
+        json_table([{"video_id": "a", "titel": "x"}], "videos")
