@@ -102,7 +102,8 @@ class RankerLearner:
 
     def export(self, folder: Path, rows: RankerRows) -> dict[str, Any]:
         """Writes the serving folder (ranker_export.py) after `learn(rows)`; ranker.json's content."""
-        assert self.weights is not None and self.calibration is not None, "learn first"
+        assert self.weights is not None, "learn first"
+        assert self.calibration is not None
         times = rows.time_us[rows.time_us > 0]
         said = {
             "calibration": {

@@ -1,0 +1,237 @@
+"""The network against its formula, its training against a known world, its export against itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from ranking_worlds import SMALL, rows, truth
+
+from upnext.core.errors import InvalidInput
+from upnext.ranking.calibration import auc
+from upnext.ranking.config import RankingConfig
+from upnext.ranking.mmoe import Mmoe, losses
+from upnext.ranking.onnx_ranker import OnnxRanker
+from upnext.ranking.ranker_export import export_ranker
+from upnext.ranking.ranker_graph import quantise, write_graph
+from upnext.ranking.ranker_learner import RankerLearner
+from upnext.ranking.ranker_metrics import in_units
+
+TASKS = ("relevant", "like", "watch_s")
+
+
+def network(config: RankingConfig = SMALL) -> Mmoe:
+    generator = torch.Generator().manual_seed(3)
+    model = Mmoe(config, TASKS, 4, 7, generator)
+    rng = np.random.default_rng(0)
+    user = rng.normal(2, 3, (50, 4)).astype(np.float32)
+    items = rng.normal(-1, 2, (50, 7)).astype(np.float32)
+    items[:, 6] = 5  # a column without spread
+    model.start_from(user, items, np.array([-1, -3, 2.0]))
+    return model
+
+
+def test_the_network_is_the_formula_written_out() -> None:
+    model = network()
+    a = {name: value.astype(np.float64) for name, value in model.weights().arrays.items()}
+    rng = np.random.default_rng(1)
+    user, items = rng.normal(size=(5, 4)), rng.normal(size=(5, 7))
+    z_user = np.clip((user - a["user_mean"]) * a["user_scale"], -5, 5)
+    z_item = np.clip((items - a["item_mean"]) * a["item_scale"], -5, 5)
+    x = np.hstack([z_user, z_item])
+    first, gate = (
+        np.vstack([a["first_user"], a["first_item"]]),
+        np.vstack([a["gate_user"], a["gate_item"]]),
+    )
+    e, width = 2, 16
+    want = np.zeros((5, 3))
+    for k in range(3):
+        logit = (x @ gate + a["gate_bias"])[:, k * e : (k + 1) * e]
+        g = np.exp(logit) / np.exp(logit).sum(1, keepdims=True)
+        mixed = np.zeros((5, 8))
+        for i in range(e):
+            cut = slice(i * width, (i + 1) * width)
+            h = np.maximum(x @ first[:, cut] + a["first_bias"][cut], 0)
+            h = np.maximum(h @ a["expert_weight_1"][i] + a["expert_bias_1"][i], 0)
+            mixed += g[:, i : i + 1] * h
+        y = np.maximum(mixed @ a["head_weight"][k] + a["head_bias"][k], 0)
+        want[:, k] = y @ a["out_weight"][k] + a["out_bias"][k]
+    with torch.no_grad():
+        got = model(
+            torch.tensor(user, dtype=torch.float32), torch.tensor(items, dtype=torch.float32)
+        )
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [(16,), (16, 8), (12, 9, 6)])
+def test_the_graph_predicts_what_the_network_does_for_one_viewer_and_for_many(
+    hidden: tuple[int, ...], tmp_path: Path
+) -> None:
+    model = network(SMALL.model_copy(update={"expert_hidden": hidden}))
+    write_graph(model.weights(), tmp_path / "ranker.onnx")
+    manifest = {
+        "file": "ranker.onnx",
+        "tasks": TASKS,
+        "user_names": ["u"] * 4,
+        "item_names": ["i"] * 7,
+    }
+    (tmp_path / "ranker.json").write_text(json.dumps(manifest))
+    ranker = OnnxRanker.load(tmp_path)
+    rng = np.random.default_rng(2)
+    user, items = (
+        rng.normal(size=(9, 4)).astype(np.float32),
+        rng.normal(size=(9, 7)).astype(np.float32),
+    )
+    items[2, 3], items[4, 1] = np.nan, 1e9
+    user[7, 2] = np.nan
+    with torch.no_grad():
+        want = in_units(model(torch.from_numpy(user), torch.from_numpy(items)).numpy(), TASKS, 600)
+    assert np.isfinite(want).all()
+    np.testing.assert_allclose(ranker.predict_rows(user, items, batch_rows=4), want, rtol=2e-5)
+    one = ranker.predict_rows(np.repeat(user[:1], 9, 0), items)
+    (alone,) = ranker._session.run(["predictions"], {"user": user[:1], "items": items})
+    np.testing.assert_allclose(alone, one, rtol=1e-6)
+    quantise(tmp_path / "ranker.onnx", tmp_path / "int8.onnx")
+    (tmp_path / "ranker.json").write_text(json.dumps({**manifest, "file": "int8.onnx"}))
+    rough = OnnxRanker.load(tmp_path).predict_rows(user, items)
+    np.testing.assert_allclose(rough, want, rtol=0.1)
+    assert not np.array_equal(rough, one)
+
+
+def test_an_unknown_label_costs_nothing_and_poisson_is_least_at_the_mean() -> None:
+    label = torch.tensor([[1.0, float("nan"), 30.0], [0.0, 1.0, float("nan")]])
+    output = torch.zeros(2, 3, requires_grad=True)
+    got = losses(output, label, TASKS, torch.tensor([1.0, 1.0, 10.0]))
+    got.sum().backward()
+    assert got[0, 1] == 0
+    assert got[1, 2] == 0
+    assert output.grad is not None
+    assert output.grad[0, 1] == 0
+    np.testing.assert_allclose(got[0, 0].item(), np.log(2), rtol=1e-6)
+    at = torch.tensor([[0.0, 0.0, np.log(30.0)]], requires_grad=True)
+    losses(at, label[:1], TASKS, torch.tensor([1.0, 1.0, 10.0])).sum().backward()
+    assert at.grad is not None
+    assert abs(at.grad[0, 2].item()) < 1e-6
+
+
+@pytest.fixture(scope="module")
+def learned() -> RankerLearner:
+    learner = RankerLearner(SMALL, seed=1, device="cpu")
+    learner.learn(rows())
+    return learner
+
+
+def test_a_known_world_is_learned_and_calibrated(learned: RankerLearner) -> None:
+    world = rows()
+    held = learned.held_out
+    assert learned.weights is not None
+    logit, _ = truth(world.user[held], world.items[held])
+    shown = ~np.isnan(world.labels["relevant_shown"][held])
+    best = auc(logit[shown], world.labels["relevant_shown"][held][shown])
+    metrics = learned.metrics
+    assert best - 0.03 < metrics["relevant_shown.auc"] < best + 0.02
+    assert metrics["relevant_shown.pcoc"] == pytest.approx(1, abs=0.12)
+    assert metrics["watch_s.mean_ratio"] == pytest.approx(1, abs=0.12)
+    rate = np.average(world.labels["relevant"], weights=world.weight)
+    assert rate < 0.8 * np.nanmean(world.labels["relevant_shown"])
+    assert metrics["relevant.pcoc"] == pytest.approx(1, abs=0.15)
+    assert learned.notes[0] == "task 'share' dropped: no positive among 5395 rows"
+    assert "share" not in learned.weights.tasks
+
+
+def test_two_trainings_of_one_seed_are_equal_and_of_two_are_not(learned: RankerLearner) -> None:
+    short = SMALL.model_copy(update={"epochs": 1})
+    first, again, other = (RankerLearner(short, seed=s, device="cpu") for s in (1, 1, 2))
+    for learner in (first, again, other):
+        learner.learn(rows(1500))
+    for name, value in first.snapshot().items():
+        np.testing.assert_array_equal(value, again.snapshot()[name])
+    assert not np.array_equal(first.snapshot()["first_item"], other.snapshot()["first_item"])
+
+
+def test_a_killed_training_goes_on_to_the_same_result(tmp_path: Path) -> None:
+    class Killed(Exception):
+        pass
+
+    class KillIn:
+        """Progress that dies in the middle of an epoch."""
+
+        def __init__(self, steps: int) -> None:
+            self.left = steps
+
+        def start(self, task: str, total: int | None, unit: str) -> None: ...
+
+        def advance(self, n: int, **shown: float) -> None:
+            self.left -= 1
+            if self.left == 0:
+                raise Killed
+
+        def done(self) -> None: ...
+
+    config = SMALL.model_copy(update={"epochs": 3, "dropout": 0.1})
+    world, path = rows(1500), tmp_path / "ranker.safetensors"
+    whole = RankerLearner(config, seed=5, device="cpu")
+    whole.learn(world)
+    with pytest.raises(Killed):
+        RankerLearner(config, seed=5, device="cpu", checkpoint=path, progress=KillIn(16)).learn(
+            world
+        )
+    assert path.exists()
+    resumed = RankerLearner(config, seed=5, device="cpu", checkpoint=path)
+    resumed.learn(world)
+    for name, value in whole.snapshot().items():
+        np.testing.assert_array_equal(value, resumed.snapshot()[name])
+    assert resumed.metrics == whole.metrics
+    with pytest.raises(InvalidInput, match="the same rows and settings"):
+        RankerLearner(config, seed=6, device="cpu", checkpoint=path).learn(world)
+    path.write_bytes(b"not a checkpoint")
+    with pytest.raises(InvalidInput, match="can't be read"):
+        RankerLearner(config, seed=5, device="cpu", checkpoint=path).learn(world)
+
+
+def test_the_export_serves_int8_only_when_it_predicts_as_well(
+    learned: RankerLearner, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = learned.export(tmp_path / "good", rows())
+    assert manifest["int8"]["serves"], manifest["int8"]
+    assert manifest["file"] == "ranker.int8.onnx"
+    assert manifest["held_out_rows"] == int(learned.held_out.sum())
+    ranker = OnnxRanker.load(tmp_path / "good")
+    assert ranker.tasks == ("relevant", "relevant_shown", "watch_s")
+    monkeypatch.setattr("upnext.ranking.ranker_export.LEAST_SPEARMAN", 1.0)
+    assert learned.weights is not None
+    refused = export_ranker(tmp_path / "bad", learned.weights, rows().take(learned.held_out))
+    assert refused["file"] == "ranker.onnx"
+    assert "Spearman" in refused["int8"]["reason"]
+    assert not (tmp_path / "bad" / "ranker.int8.onnx").exists()
+    held = rows().take(learned.held_out)
+    exact = OnnxRanker.load(tmp_path / "bad").predict_rows(held.user, held.items)
+    shown = ~np.isnan(held.labels["watch_s"])
+    # calibration is inside the graph: on the rows it was fitted on, means agree
+    assert exact[shown, 2].mean() == pytest.approx(held.labels["watch_s"][shown].mean(), rel=1e-3)
+    assert exact[shown, 1].mean() == pytest.approx(
+        held.labels["relevant_shown"][shown].mean(), rel=1e-3
+    )
+
+
+def test_rows_without_any_task_to_learn_are_refused() -> None:
+    world = rows(500)
+    for label in world.labels.values():
+        label[:] = 0
+    with pytest.raises(InvalidInput, match="a task with positives and negatives"):
+        RankerLearner(SMALL, device="cpu").learn(world)
+    with pytest.raises(InvalidInput, match="at least one"):
+        RankerLearner(SMALL, device="cpu").learn(world.take(np.zeros(0, np.int64)))
+
+
+def test_times_that_do_not_tell_rows_apart_hold_out_whole_groups() -> None:
+    world = rows(2000)
+    world.time_us[:] = 7
+    learner = RankerLearner(SMALL.model_copy(update={"epochs": 1}), device="cpu")
+    learner.learn(world)
+    held, train = world.group[learner.held_out], world.group[~learner.held_out]
+    assert 0 < len(held) < len(world) / 4
+    assert not set(held.tolist()) & set(train.tolist())
