@@ -1,77 +1,71 @@
-"""Releases: folders of files under a manifest with checksums; publishing is one rename, choosing one is another.
+"""The store of releases: a folder of folders, each with a manifest of checksums.
 
-    <path>/work-*          folders being filled; never listed
-    <path>/<release_id>/   manifest.json and files, read only from then on
-    <path>/current         the release_id that serves
-    <path>/promotions.jsonl    every promotion, so that a rollback knows what was there before
+    <release_id>/      files and manifest.json, renamed here whole
+    work/              releases in the making; whatever a crash leaves there is never listed and never opened
+    current.json       which release is current and which were before
+
+Training calls begin, fills the folder, and publishes; serving opens what `current` names and refuses it when a file is damaged.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import shutil
+import errno
 import tempfile
-from collections.abc import Mapping
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from upnext.artifacts.durable_folder import move_folder, replace_file, sync_tree
+from upnext.artifacts.manifest import (
+    MANIFEST,
+    Manifest,
+    check_files,
+    file_entries,
+    read_manifest,
+    write_manifest,
+)
+from upnext.artifacts.promotions import CURRENT, Promotions, read_promotions
 from upnext.core.clock import Clock, SystemClock
-from upnext.core.errors import DamagedRelease, InvalidInput, NotFound
+from upnext.core.errors import DamagedRelease, InvalidInput, NotFound, Unavailable
 
-MANIFEST: Final = "manifest.json"
-FORMAT: Final = 1
-
-
-class FileEntry(msgspec.Struct, frozen=True):
-    """What a file of a release must be."""
-
-    sha256: str
-    n_bytes: int
+_WORK: Final = "work"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+Manifests = list[Manifest]
 
 
-class Manifest(msgspec.Struct, frozen=True, kw_only=True):
-    """What a release is and where it came from."""
-
-    release_id: str
-    created_us: int
-    parent: str | None
-    settings: dict[str, Any]
-    data_window: dict[str, Any]
-    metrics: dict[str, Any]
-    files: dict[str, FileEntry]
-    format: int = FORMAT
-
-
-class Release(msgspec.Struct, frozen=True):
-    """An opened release whose files are whole."""
+@dataclass(frozen=True, slots=True)
+class Release:
+    """One opened release."""
 
     path: Path
     manifest: Manifest
 
     def file(self, name: str) -> Path:
-        """The path of one of its files or folders. Raises NotFound."""
-        path = self.path / name
-        if not path.exists():
-            raise NotFound(f"release {self.manifest.release_id}: has no {name!r}")
-        return path
+        """The path of one of its files. Raises NotFound when the manifest has no such file."""
+        if name not in self.manifest.files:
+            raise NotFound(f"release {self.manifest.release_id}: no file {name!r}")
+        return self.path / name
 
 
 class ReleaseStore:
-    """The releases of a folder."""
+    """All releases of one folder. One process publishes and promotes at a time; any number read."""
 
     def __init__(self, path: Path, clock: Clock | None = None) -> None:
-        self._path = path
+        """Opens the folder `path`; it is made with the first release."""
+        self.path = path
         self._clock = clock or SystemClock()
 
     def begin(self) -> Path:
-        """An empty folder to fill; publish takes it."""
-        self._path.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(prefix="work-", dir=self._path))
+        """An empty working folder beside the releases. Raises Unavailable."""
+        with self._outage():
+            work = self.path / _WORK
+            work.mkdir(parents=True, exist_ok=True)
+            return Path(tempfile.mkdtemp(dir=work))
 
     def publish(
         self,
@@ -83,136 +77,101 @@ class ReleaseStore:
         parent: str | None,
         promote: bool = True,
     ) -> str:
-        """Checksums the folder's files, makes them durable and the release visible at once -> its id."""
-        now_us = self._clock.now_us()
-        files = {
-            str(path.relative_to(folder)): FileEntry(_sha256(path), path.stat().st_size)
-            for path in sorted(folder.rglob("*"))
-            if path.is_file() and path.name != MANIFEST
-        }
-        manifest = Manifest(
-            release_id=self._new_id(now_us, files),
-            created_us=now_us,
-            parent=parent,
-            settings=dict(settings),
-            data_window=dict(data_window),
-            metrics=dict(metrics),
-            files=files,
-        )
-        (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest), indent=1))
-        folder.chmod(0o755)
-        for path in sorted(folder.rglob("*")):
-            _fsync(path)
-        _fsync(folder)
-        os.rename(folder, self._path / manifest.release_id)
-        _fsync(self._path)
-        if promote:
-            self.promote(manifest.release_id)
+        """The release_id under which the folder's files are now a release, on disk, current if `promote`; the folder is moved.
+
+        Raises InvalidInput when the folder is empty or a value has no JSON, Unavailable when the disk fails; then nothing is published.
+        """
+        with self._outage():
+            files = file_entries(folder) if folder.is_dir() else {}
+            if not files:
+                raise InvalidInput(f"release folder {folder}: expected files, got none")
+            created_us = self._next_us()
+            manifest = Manifest(
+                release_id=_release_id(created_us),
+                created_us=created_us,
+                parent=parent,
+                settings=dict(settings),
+                data_window=dict(data_window),
+                metrics=dict(metrics),
+                files=files,
+            )
+            write_manifest(folder, manifest)
+            sync_tree(folder)
+            move_folder(folder, self.path / manifest.release_id)
+            if promote:
+                self.promote(manifest.release_id)
         return manifest.release_id
 
-    def current(self) -> str | None:
-        """The id of the release that serves; None before the first."""
-        try:
-            return (self._path / "current").read_text("utf-8").strip() or None
-        except FileNotFoundError:
-            return None
+    def _next_us(self) -> int:
+        """Now, or just after the newest release where the clock stands or went back: ids are unique and sort by age."""
+        return max([self._clock.now_us(), *(m.created_us + 1 for m in self.list())])
 
-    def list(self) -> list[Manifest]:
-        """The manifests of all whole-looking releases, oldest first; a folder without a manifest is none."""
-        found = []
-        for path in sorted(self._path.glob(f"*/{MANIFEST}")):
-            if not path.parent.name.startswith("work-"):
-                found.append(self._manifest(path.parent.name))
-        return sorted(found, key=lambda manifest: (manifest.created_us, manifest.release_id))
+    def current(self) -> str | None:
+        """The release_id that is current, None before the first promotion. Raises Unavailable."""
+        return read_promotions(self.path).current()
+
+    def list(self) -> Manifests:
+        """The manifests of all releases, oldest first; a folder without a readable manifest is no release."""
+        if not self.path.is_dir():
+            return []
+        manifests = []
+        for folder in self.path.iterdir():
+            try:
+                manifests.append(read_manifest(folder))
+            except DamagedRelease:
+                continue  # `open` names what is wrong with it
+        return sorted(manifests, key=lambda manifest: manifest.created_us)
 
     def promote(self, release_id: str) -> None:
-        """Makes a release the current one. Raises NotFound."""
-        self._manifest(release_id)
-        with (self._path / "promotions.jsonl").open("a", encoding="utf-8") as journal:
-            entry = {"release_id": release_id, "time_us": self._clock.now_us(), "was": self.current()}
-            journal.write(json.dumps(entry) + "\n")
-            journal.flush()
-            os.fsync(journal.fileno())
-        self._point_to(release_id)
+        """Makes a release current. Raises NotFound, DamagedRelease when a file is missing or of another size, Unavailable."""
+        self.open(release_id, verify=False)
+        with self._outage():
+            promotions = read_promotions(self.path)
+            self._write(promotions.promoted(release_id, self._clock.now_us()))
 
     def rollback(self) -> str:
-        """Makes the release that was current before the current one current again -> its id.
+        """The release that was current before, current again. Raises NotFound when there is none, DamagedRelease, Unavailable."""
+        promotions = read_promotions(self.path).rolled_back(self._clock.now_us())
+        release_id = promotions.journal[-1].release_id
+        self.open(release_id, verify=False)
+        with self._outage():
+            self._write(promotions)
+        return release_id
 
-        Raises InvalidInput when there was none."""
-        path = self._path / "promotions.jsonl"
-        lines = path.read_text("utf-8").splitlines() if path.exists() else []
-        entries = [json.loads(line) for line in lines]
-        current = self.current()
-        while entries and entries[-1]["release_id"] != current:
-            entries.pop()
-        was = entries[-1]["was"] if entries else None
-        if was is None:
-            raise InvalidInput(f"releases {self._path}: nothing was current before {current}")
-        self._manifest(was)
-        temporary = path.with_suffix(".tmp")
-        temporary.write_text("".join(json.dumps(entry) + "\n" for entry in entries[:-1]), "utf-8")
-        _fsync(temporary)
-        os.replace(temporary, path)
-        self._point_to(was)
-        return str(was)
+    def promotions(self) -> Promotions:
+        """Every change of the current release, oldest first. Raises Unavailable."""
+        return read_promotions(self.path)
 
     def open(self, release_id: str, *, verify: bool = True) -> Release:
-        """The release, every file checked against the manifest.
+        """The release, every file checked against its sha256 (`verify` False: against its size).
 
-        Raises NotFound, and DamagedRelease naming the first file that is missing or differs."""
-        manifest = self._manifest(release_id)
-        folder = self._path / release_id
-        for name, entry in manifest.files.items():
-            path = folder / name
-            if not path.is_file():
-                raise DamagedRelease(f"release {release_id}: file {name!r} is missing")
-            if path.stat().st_size != entry.n_bytes:
-                raise DamagedRelease(
-                    f"release {release_id}: file {name!r}: expected {entry.n_bytes} bytes, got {path.stat().st_size}"
-                )
-            if verify and _sha256(path) != entry.sha256:
-                raise DamagedRelease(f"release {release_id}: file {name!r} differs from its checksum")
-        return Release(folder, manifest)
+        Raises NotFound when there is no such release, DamagedRelease naming the file."""
+        path = self.path / release_id
+        if not release_id or path.parent != self.path or release_id == _WORK or not path.is_dir():
+            raise NotFound(f"release {release_id!r}: not in {self.path}")
+        if not (path / MANIFEST).exists():
+            raise DamagedRelease(f"{path / MANIFEST}: missing")
+        manifest = read_manifest(path)
+        check_files(path, manifest, checksums=verify)
+        return Release(path, manifest)
 
-    def discard(self, folder: Path) -> None:
-        """Removes a working folder that will not be published."""
-        if folder.parent == self._path and folder.name.startswith("work-"):
-            shutil.rmtree(folder, ignore_errors=True)
+    def _write(self, promotions: Promotions) -> None:
+        replace_file(self.path / CURRENT, msgspec.json.encode(promotions))
 
-    def _manifest(self, release_id: str) -> Manifest:
-        path = self._path / release_id / MANIFEST
-        if "/" in release_id or not path.is_file():
-            raise NotFound(f"release {release_id!r}: not in {self._path}")
+    @contextmanager
+    def _outage(self) -> Iterator[None]:
         try:
-            return msgspec.json.decode(path.read_bytes(), type=Manifest)
-        except msgspec.MsgspecError as error:
-            raise DamagedRelease(f"release {release_id}: file {MANIFEST!r}: {error}") from error
-
-    def _new_id(self, now_us: int, files: Mapping[str, FileEntry]) -> str:
-        stamp = datetime.fromtimestamp(now_us / 1e6, UTC).strftime("%Y%m%dT%H%M%S")
-        digest = hashlib.sha256("".join(f"{n}{e.sha256}" for n, e in files.items()).encode()).hexdigest()
-        name, n = f"{stamp}-{digest[:8]}", 1
-        while (self._path / name).exists():
-            n += 1
-            name = f"{stamp}-{digest[:8]}-{n}"
-        return name
-
-    def _point_to(self, release_id: str) -> None:
-        temporary = self._path / "current.tmp"
-        temporary.write_text(release_id + "\n", "utf-8")
-        _fsync(temporary)
-        os.replace(temporary, self._path / "current")
-        _fsync(self._path)
+            yield
+        except Unavailable:
+            raise
+        except OSError as error:
+            reason = (
+                "expected a folder of the same disk (begin)"
+                if error.errno == errno.EXDEV
+                else error
+            )
+            raise Unavailable(f"releases {self.path}: {reason}") from error
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _fsync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def _release_id(created_us: int) -> str:
+    return (_EPOCH + timedelta(microseconds=created_us)).strftime("%Y%m%d-%H%M%S-%f")

@@ -1,37 +1,75 @@
-"""Stored histories: impressions known by order alone, the state a viewer starts from."""
+"""Stored histories: what viewers saw before the log began, known by order only. Parquet files named by number and content."""
 
 from __future__ import annotations
 
+import hashlib
+import io
 from pathlib import Path
 
+import polars as pl
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from upnext.core.columns import HISTORIES
-from upnext.events.segments import write_durable
+from upnext.core.columns import HISTORIES, REQUIRED
+from upnext.core.errors import expected
+from upnext.events.durable_file import publish_file
+from upnext.events.segments import reading
+
+FOLDER = "histories"
 
 
-def read_histories(path: Path, schema: pa.Schema = HISTORIES) -> pa.Table:
-    """The table, by user and position; empty without a file."""
-    return pq.read_table(path, schema=schema) if path.exists() else schema.empty_table()
+def add_table(folder: Path, table: pa.Table) -> int:
+    """The rows stored: len(table), or 0 when the very same table is there already.
 
-
-def write_histories(path: Path, table: pa.Table) -> int:
-    """Adds the users of `table`; one given again is replaced -> rows that were not there before."""
-    columns = [
-        table.column(f.name).cast(f.type) if f.name in table.column_names else pa.nulls(len(table), f.type)
-        for f in HISTORIES
-    ]
-    given = pa.table(columns, schema=HISTORIES)
-    before = read_histories(path)
-    kept = before.filter(
-        pc.invert(pc.is_in(before.column("user_id"), given.column("user_id").combine_chunks()))
-    )
-    merged = pa.concat_tables([kept, given]).sort_by(
-        [("user_id", "ascending"), ("position", "ascending")]
-    )
-    if merged.equals(before.sort_by([("user_id", "ascending"), ("position", "ascending")])):
+    Raises InvalidInput for a column that is missing, null or of another type."""
+    stored = _conformed(table)
+    if not len(stored):
         return 0
-    write_durable(path, lambda temporary: pq.write_table(merged, temporary, compression="zstd"))
-    return max(0, len(merged) - len(before))
+    buffer = io.BytesIO()
+    pq.write_table(stored, buffer, compression="zstd")
+    data = buffer.getvalue()
+    digest = hashlib.sha256(data).hexdigest()[:32]
+    folder.mkdir(parents=True, exist_ok=True)
+    files = _files(folder)
+    if any(file.stem.endswith(digest) for file in files):
+        return 0
+    number = 1 + max((int(file.stem.split("-")[0]) for file in files), default=0)
+    final = folder / f"{number:06d}-{digest}.parquet"
+    temporary = final.with_suffix(".parquet.tmp")
+    temporary.write_bytes(data)
+    publish_file(temporary, final)
+    return len(stored)
+
+
+def read_tables(folder: Path) -> pa.Table:
+    """core.columns.HISTORIES by user_id and position; where two tables have the same place, the one added later counts."""
+    parts = []
+    for file in _files(folder):
+        with reading(file) as parquet:
+            parts.append(parquet.read())
+    if not parts:
+        return HISTORIES.empty_table()
+    whole = pl.DataFrame(pl.from_arrow(pa.concat_tables(parts)))
+    place = ["user_id", "position"]
+    whole = whole.unique(place, keep="last", maintain_order=True).sort(place, maintain_order=True)
+    return whole.to_arrow().cast(HISTORIES)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(folder.glob("*.parquet"))
+
+
+def _conformed(table: pa.Table) -> pa.Table:
+    columns = []
+    for field in HISTORIES:
+        if field.name in table.column_names:
+            column = table.column(field.name)
+        else:
+            column = pa.chunked_array([pa.nulls(len(table), field.type)])
+        if field.name in REQUIRED["histories"] and column.null_count:
+            raise expected(f"histories: {field.name}", "no nulls", column.null_count)
+        try:
+            columns.append(column.cast(field.type))
+        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            raise expected(f"histories: {field.name}", str(field.type), str(column.type)) from error
+    return pa.table(columns, schema=HISTORIES)

@@ -1,411 +1,363 @@
-"""The append-only log: SQLite for what is live, Parquet for what is sealed, one order of log_seq over both.
+"""The event log in a folder: what was acknowledged is on disk, once, in one order.
 
-A transaction with synchronous=FULL in WAL mode is on the disk when `append` returns: that is the acknowledgement. An event is known by
-its event_id and a slate by its request_id; what is known keeps its number and is not written again. Bulk imports go to Parquet
-segments directly and become visible with one row of the segments table, so a killed import leaves nothing half done.
+    log.db       live events and slates, one sequence of numbers over both; every commit is an fsync
+    segments/    sealed and imported events as Parquet
+    histories/   what viewers saw before the log began
+
+`append` is one transaction. A retry with the same event_id, even after the row was sealed or came by an import, keeps its
+first number. `scan` reads segments and live rows as one gapless sequence, in bounded memory, while the writer goes on.
 """
 
 from __future__ import annotations
 
-import sqlite3
+import os
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-import msgspec
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
-import pyarrow.parquet as pq
 
-from upnext.core.columns import EVENTS, HISTORIES, SLATES
 from upnext.core.errors import Unavailable
 from upnext.core.event import Event
-from upnext.events.histories import read_histories, write_histories
-from upnext.events.segments import ImportedIds, hash_of, hashes_of, write_hashes, write_segment
-from upnext.events.slate import SlateRecord, slates_to_table
+from upnext.core.types import Bool
+from upnext.events import database, histories, segments
+from upnext.events.durable_file import sha256_of
+from upnext.events.event_body import (
+    decode_event,
+    decode_slate,
+    encode_event,
+    encode_slate,
+    event_of_row,
+    events_table,
+    key_of,
+)
+from upnext.events.imported_ids import ImportedIds
+from upnext.events.segment_import import ImportCount, SegmentImport, row_groups
+from upnext.events.slate import SlateRecord, check_aligned, slate_rows
 
-SEGMENT_ROWS: Final = 500_000
-_SCHEMA: Final = """
-CREATE TABLE IF NOT EXISTS events(log_seq INTEGER PRIMARY KEY, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS ids(id BLOB PRIMARY KEY, log_seq INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS slates(log_seq INTEGER PRIMARY KEY, request BLOB UNIQUE NOT NULL, body BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS segments(
-    first_seq INTEGER PRIMARY KEY, last_seq INTEGER NOT NULL, file TEXT NOT NULL, ids_file TEXT);
-CREATE TABLE IF NOT EXISTS counter(name TEXT PRIMARY KEY, value INTEGER NOT NULL);
-INSERT OR IGNORE INTO counter VALUES ('log_seq', 0);
-"""
-_EVENT: Final = msgspec.msgpack.Decoder(Event)
-_SLATE: Final = msgspec.msgpack.Decoder(SlateRecord)
-_ENCODE: Final = msgspec.msgpack.Encoder()
-
-
-@dataclass(frozen=True, slots=True)
-class ImportCount:
-    """What a bulk import brought."""
-
-    n_new: int
-    n_known: int
+_END: Final = 1 << 62  # after every log_seq
+_LIVE: Final = (
+    "SELECT log_seq, body FROM events WHERE log_seq > ? AND log_seq < ? ORDER BY log_seq LIMIT ?"
+)
 
 
 class SqliteEventLog:
-    """An EventLog on a folder: one writing process, any number of readers. Raises Unavailable when the disk refuses."""
+    """EventLog. One process writes; any number of others read with read_only=True. Safe to call from several threads."""
 
     def __init__(self, path: Path, *, read_only: bool = False) -> None:
-        self._path = path
-        self._segments = path / "segments"
-        self._read_only = read_only
+        """Opens the folder `path`; a writer makes it and removes what a crash left half-written.
+
+        Raises Unavailable when it can't be opened, when another writer has it, or when a reader comes before the first writer."""
+        self.path = path
+        self._segments = path / segments.FOLDER
+        self._histories = path / histories.FOLDER
         self._lock = threading.RLock()
-        if not read_only:
-            with self._guarded():
-                self._segments.mkdir(parents=True, exist_ok=True)
-        with self._guarded():
-            self._db = self._connect()
+        self._sealing = threading.Lock()
         self._imported = ImportedIds()
-        self._loaded_ids: set[str] = set()
-        self._load_ids()
-        if not read_only:
-            self._remove_leftovers()
+        self._imported_until = 0
+        self._last_seq: int | None = None  # None: ask the database
+        self._writer_lock: int | None = None
+        if read_only:
+            self._connection = database.open_reader(path)
+            return
+        self._writer_lock = database.lock_writer(path)
+        try:
+            self._connection = database.open_writer(path)
+            with database.outage(path):
+                segments.sweep(self._segments, self._connection)
+            self._follow_imports()
+        except Unavailable:
+            os.close(self._writer_lock)
+            raise
 
-    def _connect(self) -> sqlite3.Connection:
-        file = self._path / "log.db"
-        if self._read_only:
-            if not file.exists():
-                raise Unavailable(f"log {self._path}: not made yet")
-            db = sqlite3.connect(f"file:{file}?mode=ro", uri=True, check_same_thread=False, isolation_level=None)
-        else:
-            db = sqlite3.connect(file, check_same_thread=False, isolation_level=None)
-            db.execute("PRAGMA journal_mode=WAL")
-            db.execute("PRAGMA synchronous=FULL")
-            db.executescript(_SCHEMA)
-        db.execute("PRAGMA busy_timeout=10000")
-        return db
-
-    # writing
+    # Writing
 
     def append(self, events: Sequence[Event], slates: Sequence[SlateRecord] = ()) -> list[int]:
-        """The log_seq per event, then per slate, on disk when this returns; known ones keep their number."""
-        with self._transaction() as db:
-            numbers = self._append_events(db, events)
-            return numbers + self._append_slates(db, slates)
+        """The log_seq per event, then per slate, all on disk when this returns: one transaction.
 
-    def _append_events(self, db: sqlite3.Connection, events: Sequence[Event]) -> list[int]:
-        if not events:
-            return []
-        hashes = [hash_of(event.event_id) for event in events]
-        known = self._known_numbers(db, hashes, events)
-        next_seq = self._next(db)
-        rows, ids, numbers = [], [], []
-        for event, digest in zip(events, hashes, strict=True):
-            number = known.get(digest)
-            if number is None:
-                number = known[digest] = next_seq
-                next_seq += 1
-                body = _ENCODE.encode(msgspec.structs.replace(event, log_seq=number))
-                rows.append((number, body))
-                ids.append((digest, number))
-            numbers.append(number)
-        db.executemany("INSERT INTO events VALUES (?, ?)", rows)
-        db.executemany("INSERT INTO ids VALUES (?, ?)", ids)
-        self._set_next(db, next_seq)
-        return numbers
-
-    def _known_numbers(
-        self, db: sqlite3.Connection, hashes: Sequence[bytes], events: Sequence[Event]
-    ) -> dict[bytes, int]:
-        """{hash: log_seq} of what is in the log; an imported event's number is its segment's first."""
-        known: dict[bytes, int] = {}
-        for start in range(0, len(hashes), 500):
-            part = hashes[start : start + 500]
-            marks = ",".join("?" * len(part))
-            known.update(db.execute(f"SELECT id, log_seq FROM ids WHERE id IN ({marks})", part))
-        if self._loaded_ids:
-            imported = self._imported.contains(hashes_of([event.event_id for event in events]))
-            for row in np.flatnonzero(imported):
-                known.setdefault(hashes[row], 0)
-        return known
-
-    def _append_slates(self, db: sqlite3.Connection, slates: Sequence[SlateRecord]) -> list[int]:
-        numbers = []
+        An event_id or request_id that is known, or comes twice in the batch, keeps its first number and is not written again.
+        Raises Unavailable when the disk is full or fails, InvalidInput for a row that can't be stored; then nothing is written."""
+        event_bodies = [encode_event(event) for event in events]
+        event_keys = [key_of(event.event_id) for event in events]
         for slate in slates:
-            request = hash_of(slate.request_id)
-            found = db.execute("SELECT log_seq FROM slates WHERE request = ?", (request,)).fetchone()
-            if found is None:
-                number = self._next(db)
-                body = _ENCODE.encode(msgspec.structs.replace(slate, log_seq=number))
-                db.execute("INSERT INTO slates VALUES (?, ?, ?)", (number, request, body))
-                self._set_next(db, number + 1)
-                found = (number,)
-            numbers.append(int(found[0]))
-        return numbers
+            check_aligned(slate)
+        slate_bodies = [encode_slate(slate) for slate in slates]
+        slate_keys = [key_of(slate.request_id) for slate in slates]
+        with self._writing() as connection:
+            before = database.last_seq(connection) if self._last_seq is None else self._last_seq
+            self._last_seq = None  # until the commit is certain
+            with database.transaction(connection):
+                known = self._find_events(event_keys)
+                fresh = _numbered(event_keys, known, before)
+                known |= fresh
+                _insert_events(connection, fresh, dict(zip(event_keys[::-1], event_bodies[::-1])))
+                known_slates = database.find_keys(connection, "slates", slate_keys)
+                fresh_slates = _numbered(slate_keys, known_slates, before + len(fresh))
+                known_slates |= fresh_slates
+                rows = dict(zip(slate_keys[::-1], zip(slates[::-1], slate_bodies[::-1])))
+                connection.executemany(
+                    "INSERT INTO slates(log_seq, key, user_id, body) VALUES (?, ?, ?, ?)",
+                    [(n, k, rows[k][0].user_id, rows[k][1]) for k, n in fresh_slates.items()],
+                )
+            self._last_seq = before + len(fresh) + len(fresh_slates)
+        return [known[k] for k in event_keys] + [known_slates[k] for k in slate_keys]
 
     def import_sealed(self, tables: Iterable[pa.Table]) -> ImportCount:
-        """Bulk rows of core.columns.EVENTS (log_seq is given here) into segments; idempotent by event_id."""
-        n_new = n_known = 0
-        waiting: list[pa.Table] = []
-        n_waiting = 0
-        for table in tables:
-            waiting.append(table)
-            n_waiting += len(table)
-            if n_waiting >= SEGMENT_ROWS:
-                new, known = self._import_segment(pa.concat_tables(waiting, promote_options="default"))
-                n_new, n_known = n_new + new, n_known + known
-                waiting, n_waiting = [], 0
-        if n_waiting:
-            new, known = self._import_segment(pa.concat_tables(waiting, promote_options="default"))
-            n_new, n_known = n_new + new, n_known + known
-        return ImportCount(n_new, n_known)
+        """Bulk rows (columns of EVENTS, log_seq aside) into segments, numbered in the order they come; by event_id, each once.
 
-    def _import_segment(self, table: pa.Table) -> tuple[int, int]:
-        event_ids = table.column("event_id").to_pylist()
-        hashes = hashes_of(event_ids)
-        _, first = np.unique(hashes, axis=0, return_index=True)
-        fresh = np.zeros(len(hashes), np.bool_)
-        fresh[first] = True
-        fresh &= ~self._imported.contains(hashes)
-        with self._lock, self._guarded():
-            digests = [hash_of(event_ids[row]) for row in np.flatnonzero(fresh)]
-            live = self._live_ids(digests)
-        if live:
-            rows = np.flatnonzero(fresh)
-            fresh[rows[[digest in live for digest in digests]]] = False
-        n_new = int(fresh.sum())
-        if n_new:
-            self._write_import(table.filter(pa.array(fresh)), hashes[fresh])
-        return n_new, len(hashes) - n_new
+        A segment is there whole or not at all, so a killed import is simply run again. Appends wait meanwhile. Memory: one
+        row group, and about 100 bytes per row of the segment in the making. Raises InvalidInput for rows that don't conform
+        (what whole segments came before stays), Unavailable."""
+        n_rows = n_new = 0
+        segment: SegmentImport | None = None
+        with self._lock:
+            try:
+                for table in row_groups(tables):
+                    n_rows += len(table)
+                    with self._writing():
+                        if segment is None:
+                            segment = SegmentImport(self._segments, self.last_seq() + 1)
+                        n_new += segment.add(table, self._known_digests)
+                        if segment.n_rows >= segments.MAX_ROWS:
+                            self._list_imported(segment)
+                            segment = None
+                if segment is not None:
+                    self._list_imported(segment)
+                    segment = None
+            finally:
+                if segment is not None:
+                    segment.abandon()
+        return ImportCount(n_new, n_rows - n_new)
 
-    def _live_ids(self, digests: Sequence[bytes]) -> set[bytes]:
-        if self._db.execute("SELECT 1 FROM ids LIMIT 1").fetchone() is None:
-            return set()
-        live: set[bytes] = set()
-        for start in range(0, len(digests), 500):
-            part = digests[start : start + 500]
-            marks = ",".join("?" * len(part))
-            live.update(r[0] for r in self._db.execute(f"SELECT id FROM ids WHERE id IN ({marks})", part))
-        return live
-
-    def _write_import(self, table: pa.Table, hashes: np.ndarray) -> None:
-        with self._transaction() as db:
-            first = self._next(db)
-            last = first + len(table) - 1
-            name, ids_name = f"{first:014d}-import.parquet", f"{first:014d}-import.ids.npy"
-            write_segment(self._segments / name, _numbered(table, first))
-            write_hashes(self._segments / ids_name, hashes)
-            db.execute("INSERT INTO segments VALUES (?, ?, ?, ?)", (first, last, name, ids_name))
-            self._set_next(db, last + 1)
-        self._load_ids()
+    def _list_imported(self, done: SegmentImport) -> None:
+        with self._writing() as connection:
+            segment = done.finish()
+            if segment is None:
+                return
+            self._last_seq = None
+            with database.transaction(connection):
+                assert segment.first_seq == database.last_seq(connection) + 1
+                segments.list_segment(connection, segment)
+            self._follow_imports()
 
     def seal(self, *, keep_rows: int = 100_000) -> int:
-        """Moves live events beyond the latest keep_rows into a segment -> how many; their ids stay known."""
-        with self._transaction() as db:
-            (n_live,) = db.execute("SELECT count(*) FROM events").fetchone()
-            n_old = min(n_live - keep_rows, SEGMENT_ROWS)
-            if n_old <= 0:
-                return 0
-            rows = db.execute(
-                "SELECT log_seq, body FROM events ORDER BY log_seq LIMIT ?", (n_old,)
-            ).fetchall()
-            first, last = rows[0][0], rows[-1][0]
-            name = f"{first:014d}-live.parquet"
-            write_segment(self._segments / name, _events_table([body for _, body in rows]))
-            db.execute("INSERT INTO segments VALUES (?, ?, ?, NULL)", (first, last, name))
-            db.execute("DELETE FROM events WHERE log_seq <= ?", (last,))
-            return len(rows)
+        """Moves all live events but the latest `keep_rows` into segments -> how many; appends go on meanwhile. Raises Unavailable."""
+        n_sealed = 0
+        with self._sealing, database.outage(self.path):
+            with self._reading() as connection:
+                row = connection.execute(
+                    "SELECT log_seq FROM events ORDER BY log_seq DESC LIMIT 1 OFFSET ?",
+                    (keep_rows,),
+                ).fetchone()
+            while row is not None and (n_rows := self._seal_one(int(row[0]))):
+                n_sealed += n_rows
+        return n_sealed
+
+    def _seal_one(self, until_seq: int) -> int:
+        """One segment of the oldest live rows up to `until_seq`, never across another segment -> its rows, 0: none left."""
+        rows, before = self._live_page(0, until_seq + 1, segments.ROW_GROUP)
+        if not rows:
+            return 0
+        writer = segments.SegmentWriter(self._segments, rows[0][0])
+        while rows:
+            writer.write(events_table(*zip(*rows)))
+            after = rows[-1][0]
+            room = min(segments.ROW_GROUP, segments.MAX_ROWS - writer.n_rows)
+            rows, _ = self._live_page(after, min(before, until_seq + 1), room)
+        segment = writer.finish()
+        with self._writing() as connection, database.transaction(connection):
+            segments.list_segment(connection, segment)
+            connection.execute(
+                "DELETE FROM events WHERE log_seq BETWEEN ? AND ?",
+                (segment.first_seq, segment.last_seq),
+            )
+        return segment.n_rows
 
     def add_histories(self, table: pa.Table) -> int:
-        """Stores rows of core.columns.HISTORIES; a user given again is replaced -> how many rows are new."""
-        with self._lock, self._guarded():
-            return write_histories(self._path / "histories.parquet", table)
+        """The rows stored (HISTORIES); 0 when this very table is there already. Raises InvalidInput, Unavailable."""
+        with self._writing():
+            return histories.add_table(self._histories, table)
 
-    # reading
-
-    def scan(self, after_seq: int = 0, *, batch_rows: int = 65_536) -> Iterator[pa.Table]:
-        """Tables of core.columns.EVENTS in order of log_seq, strictly after `after_seq`: sealed and live."""
-        seq = after_seq
-        while True:
-            step = self._next_part(seq, batch_rows)
-            if step is None:
-                return
-            if isinstance(step, Path):
-                for table in _segment_tables(step, seq, batch_rows):
-                    yield table
-                    seq = max(seq, table.column("log_seq")[-1].as_py())
-            else:
-                yield step
-                seq = step.column("log_seq")[-1].as_py()
-
-    def _next_part(self, seq: int, batch_rows: int) -> Path | pa.Table | None:
-        """The segment that holds the next row, else the next live rows up to the next segment, else None."""
-        with self._lock, self._guarded():
-            self._db.execute("BEGIN")
-            try:
-                segment = self._db.execute(
-                    "SELECT first_seq, file FROM segments WHERE last_seq > ? ORDER BY first_seq LIMIT 1",
-                    (seq,),
-                ).fetchone()
-                limit = segment[0] if segment else 1 << 62
-                rows = self._db.execute(
-                    "SELECT body FROM events WHERE log_seq > ? AND log_seq < ? ORDER BY log_seq LIMIT ?",
-                    (seq, limit, batch_rows),
-                ).fetchall()
-            finally:
-                self._db.execute("COMMIT")
-        if rows:
-            return _events_table([body for (body,) in rows])
-        return self._segments / segment[1] if segment else None
+    # Reading
 
     def known(self, event_ids: Sequence[str]) -> list[Event | None]:
-        """The events of these ids where the log can still name them: live or sealed, not imported in bulk."""
-        return [self._event(event_id) for event_id in event_ids]
+        """Per id the event, as the log has it (live, sealed or imported), or None. Raises Unavailable."""
+        keys = [key_of(event_id) for event_id in event_ids]
+        with self._reading():
+            self._follow_imports()
+            found = self._find_events(keys)
+            return [self._event_at(found[key]) if key in found else None for key in keys]
 
-    def _event(self, event_id: str) -> Event | None:
-        with self._lock, self._guarded():
-            found = self._db.execute(
-                "SELECT log_seq FROM ids WHERE id = ?", (hash_of(event_id),)
-            ).fetchone()
-            if found is None:
-                return None
-            row = self._db.execute("SELECT body FROM events WHERE log_seq = ?", found).fetchone()
-            if row is not None:
-                return _EVENT.decode(row[0])
-            segment = self._db.execute(
-                "SELECT file FROM segments WHERE first_seq <= ? AND last_seq >= ?", found * 2
-            ).fetchone()
-        if segment is None:
-            return None
-        table = pq.read_table(self._segments / segment[0], filters=[("log_seq", "=", found[0])])
-        row_values = {k: v for k, v in table.to_pylist()[0].items() if v is not None}
-        return Event(**row_values)
+    def _event_at(self, log_seq: int) -> Event:
+        """The event of a number that is taken; inside `_reading`."""
+        query = "SELECT body FROM events WHERE log_seq = ?"
+        row = self._connection.execute(query, (log_seq,)).fetchone()
+        if row is not None:
+            return decode_event(log_seq, row[0])
+        (segment,) = segments.segments_after(self._connection, log_seq - 1, 1)
+        return event_of_row(segments.row_at(self._segments / segment.file, log_seq))
 
-    def histories(self) -> pa.Table:
-        """All rows of core.columns.HISTORIES."""
-        with self._guarded():
-            return read_histories(self._path / "histories.parquet", HISTORIES)
+    def scan(self, after_seq: int = 0, *, batch_rows: int = 65_536) -> Iterator[pa.Table]:
+        """Tables of core.columns.EVENTS, at most `batch_rows` each, in order of log_seq, strictly after `after_seq`.
+
+        Ends where the log ended when it began; never gives an empty table. Raises Unavailable, naming a damaged segment."""
+        until_seq = self.last_seq()
+        while True:
+            rows, segment = self._next_page(after_seq, until_seq, batch_rows)
+            if rows:
+                yield events_table(*zip(*rows))
+                after_seq = rows[-1][0]
+            elif segment is not None and segment.first_seq <= until_seq:
+                file = self._segments / segment.file
+                yield from segments.scan_segment(file, after_seq, batch_rows)
+                after_seq = segment.last_seq
+            else:
+                return
+
+    def _next_page(
+        self, after_seq: int, until_seq: int, n_rows: int
+    ) -> tuple[list[tuple[int, bytes]], segments.Segment | None]:
+        """(live rows that come before the next segment, that segment), of one state of the database."""
+        with self._reading() as connection:
+            following = segments.segments_after(connection, after_seq, 1)
+            segment = following[0] if following else None
+            before = min(until_seq + 1, segment.first_seq if segment else _END)
+            return connection.execute(_LIVE, (after_seq, before, n_rows)).fetchall(), segment
+
+    def _live_page(
+        self, after_seq: int, before_seq: int, n_rows: int
+    ) -> tuple[list[tuple[int, bytes]], int]:
+        """(the first live rows in between, the first_seq of the segment that follows the first of them)."""
+        with self._reading() as connection:
+            rows = connection.execute(_LIVE, (after_seq, before_seq, n_rows)).fetchall()
+            following = segments.segments_after(connection, rows[0][0], 1) if rows else []
+        before = following[0].first_seq if following else _END
+        return [row for row in rows if row[0] < before], before
 
     def slate(self, request_id: str) -> SlateRecord | None:
-        """The logged slate of a request."""
-        with self._lock, self._guarded():
-            row = self._db.execute(
-                "SELECT body FROM slates WHERE request = ?", (hash_of(request_id),)
+        """The answer that was logged for a request, None when there is none. Raises Unavailable."""
+        with self._reading() as connection:
+            row = connection.execute(
+                "SELECT log_seq, body FROM slates WHERE key = ?", (key_of(request_id),)
             ).fetchone()
-        return None if row is None else _SLATE.decode(row[0])
+        return decode_slate(*row) if row else None
+
+    def slates_of(self, user_id: str, limit: int) -> list[SlateRecord]:
+        """A viewer's latest answers, newest first. Raises Unavailable."""
+        with self._reading() as connection:
+            rows = connection.execute(
+                "SELECT log_seq, body FROM slates WHERE user_id = ? ORDER BY log_seq DESC LIMIT ?",
+                (user_id, limit),
+            ).fetchall()
+        return [decode_slate(*row) for row in rows]
 
     def scan_slates(
         self, after_seq: int = 0, *, batch_rows: int = 4096
     ) -> Iterator[list[SlateRecord]]:
-        """Slates in order of log_seq, strictly after `after_seq`."""
-        seq = after_seq
+        """Lists of at most `batch_rows` slates in order of log_seq, strictly after `after_seq`; ends where the log ended."""
+        until_seq = self.last_seq()
+        query = "SELECT log_seq, body FROM slates WHERE log_seq > ? AND log_seq <= ? ORDER BY log_seq LIMIT ?"
         while True:
-            with self._lock, self._guarded():
-                rows = self._db.execute(
-                    "SELECT log_seq, body FROM slates WHERE log_seq > ? ORDER BY log_seq LIMIT ?",
-                    (seq, batch_rows),
-                ).fetchall()
+            with self._reading() as connection:
+                rows = connection.execute(query, (after_seq, until_seq, batch_rows)).fetchall()
             if not rows:
                 return
-            seq = rows[-1][0]
-            yield [_SLATE.decode(body) for _, body in rows]
+            yield [decode_slate(*row) for row in rows]
+            after_seq = rows[-1][0]
 
     def slates_table(self) -> pa.Table:
-        """Every slot served, in core.columns.SLATES."""
-        tables = [slates_to_table(records) for records in self.scan_slates()]
-        return pa.concat_tables(tables) if tables else SLATES.empty_table()
+        """All slots served: core.columns.SLATES in order of log_seq and slot. Raises Unavailable."""
+        parts = [slate_rows(records) for records in self.scan_slates()]
+        return pa.concat_tables(parts) if parts else slate_rows([])
+
+    def histories(self) -> pa.Table:
+        """core.columns.HISTORIES by user_id and position; empty without any. Raises Unavailable."""
+        return histories.read_tables(self._histories)
 
     def last_seq(self) -> int:
-        """The latest log_seq given out; 0 for an empty log."""
-        with self._lock, self._guarded():
-            return self._next(self._db) - 1
+        """The highest number given out, 0 for an empty log. Raises Unavailable."""
+        with self._reading() as connection:
+            return database.last_seq(connection)
+
+    def verify(self) -> None:
+        """Reads every segment. Raises Unavailable naming the first that is missing or differs from its checksum."""
+        with self._reading() as connection:
+            listed = segments.segments_after(connection, 0)
+        for segment in listed:
+            file = self._segments / segment.file
+            with database.outage(file):
+                found = sha256_of(file)
+            if found != segment.sha256:
+                raise Unavailable(
+                    f"event log segment {file}: expected sha256 {segment.sha256}, got {found}"
+                )
 
     def close(self) -> None:
-        """Releases the files."""
+        """Gives the files back."""
         with self._lock:
-            self._db.close()
+            self._connection.close()
+            if self._writer_lock is not None:
+                os.close(self._writer_lock)
+                self._writer_lock = None
 
-    # inside
-
-    def _next(self, db: sqlite3.Connection) -> int:
-        (value,) = db.execute("SELECT value FROM counter WHERE name = 'log_seq'").fetchone()
-        return int(value) + 1
-
-    def _set_next(self, db: sqlite3.Connection, number: int) -> None:
-        db.execute("UPDATE counter SET value = ? WHERE name = 'log_seq'", (number - 1,))
-
-    def _load_ids(self) -> None:
-        with self._lock, self._guarded():
-            rows = self._db.execute(
-                "SELECT ids_file FROM segments WHERE ids_file IS NOT NULL"
-            ).fetchall()
-        for (name,) in rows:
-            if name not in self._loaded_ids:
-                self._imported.add(self._segments / name)
-                self._loaded_ids.add(name)
-
-    def _remove_leftovers(self) -> None:
-        with self._lock, self._guarded():
-            rows = self._db.execute("SELECT file, ids_file FROM segments").fetchall()
-        kept = {name for row in rows for name in row if name}
-        for path in self._segments.iterdir():
-            if path.name not in kept:
-                path.unlink()
+    # Beneath
 
     @contextmanager
-    def _transaction(self) -> Iterator[sqlite3.Connection]:
-        with self._lock, self._guarded():
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                yield self._db
-                self._db.execute("COMMIT")
-            except BaseException:
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
+    def _writing(self) -> Iterator[database.Connection]:
+        with self._lock, database.outage(self.path):
+            if self._writer_lock is None:
+                raise Unavailable(f"event log {self.path}: open for reading only, or closed")
+            yield self._connection
 
     @contextmanager
-    def _guarded(self) -> Iterator[None]:
-        try:
-            yield
-        except sqlite3.IntegrityError:
-            raise
-        except sqlite3.Error as error:
-            raise Unavailable(f"log {self._path}: {error}") from error
-        except Unavailable:
-            raise
-        except OSError as error:
-            raise Unavailable(f"log {self._path}: {error.strerror or error}") from error
+    def _reading(self) -> Iterator[database.Connection]:
+        """One state of the database for several reads."""
+        with self._lock, database.outage(self.path):
+            if self._connection.in_transaction:
+                yield self._connection
+                return
+            with database.snapshot(self._connection):
+                yield self._connection
+
+    def _find_events(self, keys: Sequence[bytes]) -> dict[bytes, int]:
+        """{key: log_seq} of the events that the log has, live, sealed or imported."""
+        found = database.find_keys(self._connection, "ids", keys)
+        missing = [key for key in keys if key not in found]
+        numbers = self._imported.find([key[8:] for key in missing]).tolist()
+        found.update((key, number) for key, number in zip(missing, numbers) if number)
+        return found
+
+    def _known_digests(self, event_ids: Sequence[str], digests: Sequence[bytes]) -> Bool:
+        """bool[m]: the log has the id already."""
+        known = np.asarray(self._imported.find(digests) > 0, np.bool_)
+        if self._connection.execute("SELECT 1 FROM ids LIMIT 1").fetchone():
+            keys = [key_of(event_id) for event_id in event_ids]
+            found = database.find_keys(self._connection, "ids", keys)
+            known |= np.fromiter((key in found for key in keys), np.bool_, len(keys))
+        return known
+
+    def _follow_imports(self) -> None:
+        """Maps the ids of segments imported since the last call."""
+        for segment in segments.segments_after(self._connection, self._imported_until):
+            if segment.ids_file is not None and segment.first_seq > self._imported_until:
+                self._imported.add(self._segments / segment.ids_file, segment.first_seq)
+                self._imported_until = segment.last_seq
 
 
-def _numbered(table: pa.Table, first: int) -> pa.Table:
-    """The table with every column of EVENTS, numbered from `first`."""
-    n = len(table)
-    columns = []
-    for field in EVENTS:
-        if field.name == "log_seq":
-            columns.append(pa.array(np.arange(first, first + n)))
-        elif field.name in table.column_names:
-            columns.append(table.column(field.name).cast(field.type))
-        else:
-            columns.append(pa.nulls(n, field.type))
-    return pa.table(columns, schema=EVENTS)
+def _numbered(keys: Sequence[bytes], known: dict[bytes, int], before: int) -> dict[bytes, int]:
+    """{key: log_seq} of the keys that are not known, each once, in order."""
+    fresh = dict.fromkeys(key for key in keys if key not in known)
+    return {key: number for number, key in enumerate(fresh, before + 1)}
 
 
-def _events_table(bodies: Sequence[bytes]) -> pa.Table:
-    events = [_EVENT.decode(body) for body in bodies]
-    return pa.table(
-        {name: [getattr(event, name) for event in events] for name in EVENTS.names}, schema=EVENTS
+def _insert_events(
+    connection: database.Connection, fresh: dict[bytes, int], bodies: dict[bytes, bytes]
+) -> None:
+    connection.executemany("INSERT INTO ids(key, log_seq) VALUES (?, ?)", fresh.items())
+    connection.executemany(
+        "INSERT INTO events(log_seq, body) VALUES (?, ?)",
+        [(number, bodies[key]) for key, number in fresh.items()],
     )
-
-
-def _segment_tables(path: Path, after_seq: int, batch_rows: int) -> Iterator[pa.Table]:
-    with pq.ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_rows):
-            table = pa.Table.from_batches([batch]).cast(EVENTS)
-            first = table.column("log_seq")[0].as_py()
-            if first <= after_seq:
-                table = table.slice(max(0, after_seq + 1 - first))
-                if len(table) and table.column("log_seq")[0].as_py() <= after_seq:
-                    table = table.filter(pc.greater(table.column("log_seq"), after_seq))
-            if len(table):
-                yield table

@@ -1,129 +1,254 @@
-"""Online state in LMDB: one writing process, any number of reading ones, no server.
+"""The state store in LMDB: one writer, any number of reading processes, a get without a system call (symas.com/lmdb).
 
-LMDB runs without fsync per transaction: the pages are in the kernel's cache, so a killed process loses nothing; a power cut may cost
-the latest transactions or the whole file, and the log, which is the durable truth, rebuilds it. The watermark moves inside the same
-transaction as the data, so what is here always reflects a prefix of the log.
-
-LMDB keys hold at most 511 bytes: a longer key keeps its first 400 and a hash of the whole, so prefixes up to there still scan.
+Each `apply` is one transaction that moves the watermark with the data, so a reader never sees one without the other. Commits are not
+fsync'd (sync=False): the log is the durable truth, and the owner calls `sync` now and then. Without fsync a crash of the *machine*
+may leave a damaged file, which is then rebuilt from the log; a killed *process* loses nothing that it committed. writemap stays off:
+with it a stray write corrupts the file and the file is sparse at its full map size, and on batches of 4 KB values it gained nothing.
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, TypeVar, cast
 
 import lmdb
 
-from upnext.core.errors import Unavailable
+from upnext.core.errors import Unavailable, expected
+from upnext.state.stored_key import PREFIX, RESERVED, stored_key
 
-WATERMARK_KEY: Final = b"\x00watermark"
-MAX_KEY: Final = 511
-_KEPT: Final = 400
+T = TypeVar("T")
+_WATERMARK: Final = RESERVED + b"watermark"
+_PAGE: Final = 1024  # entries of one read transaction while scanning
+_MAX_READERS: Final = 512
+_MAX_MAP: Final = 1 << 46  # beyond what a 64-bit address space gives
+_ADVICE: Final = "rebuild the state from the log"
+_DAMAGED: Final = (
+    lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError,
+    lmdb.PanicError,
+)  # fmt: skip
 
 
 class LmdbState:
-    """A StateStore on a folder. Raises Unavailable when the folder can't be opened or read."""
+    """StateStore. Safe to call from several threads; one process writes, the others open it with read_only=True."""
 
     def __init__(self, path: Path, *, read_only: bool = False, map_size: int = 1 << 36) -> None:
-        self._path = path
+        """Opens the folder `path`; a writer makes it. map_size (bytes) is address space, not disk, and grows by itself.
+
+        Raises Unavailable when it can't be opened: damaged, or a reader before the first writer."""
+        self.path = path
+        self._read_only = read_only
         self._map_size = map_size
-        if not read_only:
-            try:
-                path.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise Unavailable(f"state {path}: {error.strerror}") from error
-        try:
-            self._env: Any = lmdb.open(
-                str(path), map_size=map_size, readonly=read_only, sync=False, metasync=False,
-                max_readers=512, max_dbs=0, create=not read_only, readahead=False,
-            )  # fmt: skip
-        except lmdb.Error as error:
-            raise Unavailable(f"state {path}: {error}; a rebuild from the log makes it anew") from error
-        if not read_only:
-            self._env.reader_check()
+        self._calm = (
+            threading.Condition()
+        )  # a map is only resized while no transaction of this process is open
+        self._n_open = 0
+        self._is_resizing = False
+        if read_only and not (path / "data.mdb").exists():
+            raise Unavailable(f"state {path}: not there yet; its writer makes it")
+        with self._outage():
+            path.mkdir(parents=True, exist_ok=True)
+            self._environment = lmdb.open(
+                str(path),
+                map_size=map_size,
+                readonly=read_only,
+                create=not read_only,
+                sync=False,
+                writemap=False,
+                readahead=False,  # reads are of single keys
+                max_readers=_MAX_READERS,
+            )
+            self._environment.reader_check()  # frees the slots of killed readers
+            self._check_length()
+        self._map_size = self._environment.info()["map_size"]
+
+    def _check_length(self) -> None:
+        """A file cut short would end the process when a page beyond its end is read."""
+        n_bytes = (self.path / "data.mdb").stat().st_size
+        page, n_pages = self._environment.stat()["psize"], self._environment.info()["last_pgno"] + 1
+        if n_bytes < page * n_pages:
+            self._environment.close()
+            raise Unavailable(
+                f"state {self.path}: expected {page * n_pages} bytes, got {n_bytes}; {_ADVICE}"
+            )
 
     def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        """The values, aligned with the keys, of one moment."""
-        try:
-            with self._begin() as transaction:
-                return [transaction.get(_stored(key)) for key in keys]
-        except lmdb.Error as error:
-            raise self._unavailable(error) from error
+        """The value of each key, None where there is none: of one state. Raises Unavailable."""
+        stored = [stored_key(key) for key in keys]
 
-    def apply(self, deltas: Mapping[bytes, bytes | None], log_seq: int) -> None:
-        """One transaction: sets (None deletes) every key and the watermark. Raises Unavailable; nothing is applied then."""
-        while True:
-            try:
-                with self._env.begin(write=True) as transaction:
-                    for key, value in deltas.items():
-                        if value is None:
-                            transaction.delete(_stored(key))
-                        else:
-                            transaction.put(_stored(key), value)
-                    transaction.put(WATERMARK_KEY, log_seq.to_bytes(8, "big"))
-                return
-            except lmdb.MapFullError:
-                self._map_size *= 2
-                self._env.set_mapsize(self._map_size)
-            except lmdb.Error as error:
-                raise self._unavailable(error) from error
+        def read(transaction: lmdb.Transaction) -> list[bytes | None]:
+            return cast("list[bytes | None]", [transaction.get(key) for key in stored])
+
+        return self._read(read)
 
     def watermark(self) -> int:
-        """The log_seq that the data reflects; 0 at first."""
-        (data,) = self.get([WATERMARK_KEY])
-        return int.from_bytes(data, "big") if data is not None else 0
+        """The log_seq that the state reflects, 0 for an empty one. Raises Unavailable."""
+        return self._read(_watermark)
+
+    def apply(self, deltas: Mapping[bytes, bytes | None], log_seq: int) -> None:
+        """One transaction: sets (None deletes) every key and moves the watermark to log_seq.
+
+        Raises Unavailable when the disk is full or fails, InvalidInput when log_seq lies before the watermark; then nothing changed.
+        """
+        writes = [(stored_key(key), value) for key, value in deltas.items()]
+
+        def write(transaction: lmdb.Transaction) -> None:
+            before = _watermark(transaction)
+            if log_seq < before:
+                raise expected("state: log_seq", f"at least the watermark {before}", log_seq)
+            for key, value in writes:
+                if value is None:
+                    transaction.delete(key)
+                else:
+                    transaction.put(key, value)
+            transaction.put(_WATERMARK, log_seq.to_bytes(8, "little"))
+
+        self._write(write)
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-        """(key as stored, value) of every key that begins with `prefix`, in order of key, of one moment."""
-        try:
-            with self._begin() as transaction, transaction.cursor() as cursor:
-                found = cursor.set_range(prefix[:_KEPT])
-                while found and cursor.key().startswith(prefix[:_KEPT]):
-                    yield bytes(cursor.key()), bytes(cursor.value())
-                    found = cursor.next()
-        except lmdb.Error as error:
-            raise self._unavailable(error) from error
+        """(key, value) of every key that starts with `prefix` (at most 400 bytes), in the order of keys.
+
+        A key over 479 bytes comes back in its shortened form: 400 bytes and a digest. Reads pages of one state each, so a long
+        scan does not hold the writer's old pages; for one state of all keys, stop the writer. Raises InvalidInput, Unavailable.
+        """
+        if len(prefix) > PREFIX:
+            raise expected("state: prefix", f"at most {PREFIX} bytes", len(prefix))
+        first = stored_key(prefix)
+        start, skip = first, False
+        while True:
+            page = self._read(lambda transaction: _page(transaction, start, first, skip))  # noqa: B023
+            yield from ((key[1:], value) for key, value in page)
+            if len(page) < _PAGE:
+                return
+            start, skip = page[-1][0], True
 
     def checksum(self) -> str:
-        """sha256 over all keys and values in order of key, the watermark included: equal states, equal sums."""
-        digest = hashlib.sha256()
-        for key, value in self.scan(b""):
-            digest.update(len(key).to_bytes(4, "big") + key + len(value).to_bytes(8, "big") + value)
-        return digest.hexdigest()
-
-    def clear(self) -> None:
-        """Removes everything, the watermark too."""
-        try:
-            with self._env.begin(write=True) as transaction:
-                transaction.drop(self._env.open_db(txn=transaction), delete=False)
-        except lmdb.Error as error:
-            raise self._unavailable(error) from error
+        """A digest of all keys and values in the order of keys, the watermark aside: equal for equal states. Raises Unavailable."""
+        return self._read(_digest)
 
     def sync(self) -> None:
-        """Brings what was applied to the disk."""
-        try:
-            self._env.sync(True)
-        except lmdb.Error as error:
-            raise self._unavailable(error) from error
+        """Puts every commit so far on disk, and frees the pages that killed readers held. Raises Unavailable."""
+        with self._outage():
+            self._environment.reader_check()
+            self._environment.sync(True)
+
+    def clear(self) -> None:
+        """Empties the store; the watermark is 0 again. Raises Unavailable."""
+
+        def empty(transaction: lmdb.Transaction) -> None:
+            transaction.drop(self._environment.open_db(txn=transaction), delete=False)
+
+        self._write(empty)
 
     def close(self) -> None:
-        """Releases the files."""
-        self._env.close()
+        """Gives the file back. A writer's commits are put on disk."""
+        if not self._read_only:
+            self.sync()
+        self._environment.close()
 
-    def _begin(self) -> Any:
+    # Beneath
+
+    def _read(self, work: Callable[[lmdb.Transaction], T]) -> T:
+        """What `work` gives of one state; follows a map that the writer has grown."""
+        with self._outage():
+            for _ in range(3):
+                try:
+                    with self._open(), self._environment.begin() as transaction:
+                        return work(transaction)
+                except lmdb.MapResizedError:
+                    self._resize(0)  # 0: as large as the writer has made it
+            raise Unavailable(f"state {self.path}: its writer keeps growing it; try again")
+
+    def _write(self, work: Callable[[lmdb.Transaction], object]) -> None:
+        """Commits `work`, in a larger map when it is full."""
+        if self._read_only:
+            raise Unavailable(f"state {self.path}: open for reading only")
+        with self._outage():
+            while True:
+                try:
+                    with self._open(), self._environment.begin(write=True) as transaction:
+                        work(transaction)
+                    return
+                except lmdb.MapFullError:
+                    if self._map_size >= _MAX_MAP:
+                        raise
+                    self._resize(2 * self._map_size)
+
+    @contextmanager
+    def _open(self) -> Iterator[None]:
+        """Around a transaction, which must not be open while the map moves."""
+        with self._calm:
+            while self._is_resizing:
+                self._calm.wait()
+            self._n_open += 1
         try:
-            return self._env.begin()
-        except lmdb.MapResizedError:
-            self._env.set_mapsize(0)  # another process grew the map: take its size
-            return self._env.begin()
+            yield
+        finally:
+            with self._calm:
+                self._n_open -= 1
+                if not self._n_open:
+                    self._calm.notify_all()
 
-    def _unavailable(self, error: Exception) -> Unavailable:
-        return Unavailable(f"state {self._path}: {error}")
+    def _resize(self, map_size: int) -> None:
+        with self._calm:
+            while self._is_resizing:
+                self._calm.wait()
+            self._is_resizing = True
+            while self._n_open:
+                self._calm.wait()
+            try:
+                self._environment.set_mapsize(map_size)
+                self._map_size = self._environment.info()["map_size"]
+            finally:
+                self._is_resizing = False
+                self._calm.notify_all()
+
+    @contextmanager
+    def _outage(self) -> Iterator[None]:
+        try:
+            yield
+        except Unavailable:
+            raise
+        except _DAMAGED as error:
+            raise Unavailable(f"state {self.path}: {error}; {_ADVICE}") from error
+        except (lmdb.Error, OSError) as error:
+            raise Unavailable(f"state {self.path}: {error}") from error
 
 
-def _stored(key: bytes) -> bytes:
-    if len(key) <= MAX_KEY:
-        return key
-    return key[:_KEPT] + b"\x00" + hashlib.blake2b(key, digest_size=32).digest()
+def _watermark(transaction: lmdb.Transaction) -> int:
+    data = transaction.get(_WATERMARK)
+    return int.from_bytes(data, "little") if data is not None else 0
+
+
+def _digest(transaction: lmdb.Transaction) -> str:
+    digest = hashlib.blake2b(digest_size=16)
+    with transaction.cursor() as cursor:
+        for key, value in _entries(cursor):
+            if not key.startswith(RESERVED):
+                digest.update(len(key).to_bytes(4, "little") + key)
+                digest.update(len(value).to_bytes(8, "little") + value)
+    return digest.hexdigest()
+
+
+def _page(
+    transaction: lmdb.Transaction, start: bytes, prefix: bytes, skip: bool
+) -> list[tuple[bytes, bytes]]:
+    """The next entries that start with `prefix`, from `start` on (`skip`: strictly after it)."""
+    page: list[tuple[bytes, bytes]] = []
+    with transaction.cursor() as cursor:
+        if not cursor.set_range(start):
+            return page
+        for key, value in _entries(cursor):
+            if not key.startswith(prefix) or len(page) == _PAGE:
+                return page
+            if not (skip and key == start):
+                page.append((key, value))
+    return page
+
+
+def _entries(cursor: lmdb.Cursor) -> Iterator[tuple[bytes, bytes]]:
+    """From where the cursor stands to the end; bytes, because transactions are opened without buffers."""
+    return cast("Iterator[tuple[bytes, bytes]]", iter(cursor))
