@@ -31,6 +31,7 @@ def announce(url):
 run(settings, worker_command=given["worker"], announce=announce)
 """
 FAKE_WORKER = [sys.executable, str(HERE / "fake_worker.py")]
+REAL_WORKER = [sys.executable, "-m", "upnext.serve.worker"]
 
 
 class Running:
@@ -62,6 +63,18 @@ class Running:
     def async_client(self) -> httpx.AsyncClient:
         limits = httpx.Limits(max_connections=64)
         return httpx.AsyncClient(base_url=self.url, trust_env=False, timeout=30, limits=limits)
+
+    def fill(self, rows: list[dict]) -> None:
+        """Puts videos and waits until the feed shows them."""
+        with self.client() as client:
+            answer = client.post("/v1/videos", json={"videos": rows})
+            assert answer.status_code == 200, answer.text
+            for _ in range(200):
+                pages = [client.get("/v1/feed/home", params={"n": 1}).json() for _ in range(4)]
+                if all(page.get("items") for page in pages):
+                    return
+                time.sleep(0.05)
+        raise RuntimeError("the videos did not reach the feed")
 
     def children(self) -> dict[str, list[int]]:
         """{"intake" or "worker": pids} of the supervisor's children."""
