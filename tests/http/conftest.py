@@ -11,21 +11,7 @@ import pytest
 sys.path.insert(0, str(Path(__file__).parent.parent / "serve"))
 
 from running import REAL_WORKER, Running, running
-
-N_VIDEOS = 120
-TOPICS = ("music", "cooking", "chess", "trains")
-
-
-def videos(n: int = N_VIDEOS) -> list[dict]:
-    """Rows of a small catalogue."""
-    return [
-        {
-            "video_id": f"v{i}", "title": f"{TOPICS[i % 4].title()} number {i}", "creator_id": f"c{i % 10}",
-            "duration_s": 20.0 + i % 40, "category": TOPICS[i % 4], "tags": [TOPICS[i % 4]],
-            "language": "en", "uploaded_us": 1_700_000_000_000_000 + i,
-        }
-        for i in range(n)
-    ]  # fmt: skip
+from serve_worlds import videos
 
 
 @pytest.fixture(scope="module")

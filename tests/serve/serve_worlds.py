@@ -4,6 +4,21 @@ from __future__ import annotations
 
 from upnext.events.slate import SlateRecord
 
+N_VIDEOS = 120
+TOPICS = ("music", "cooking", "chess", "trains")
+
+
+def videos(n: int = N_VIDEOS) -> list[dict]:
+    """Rows of a small catalogue."""
+    return [
+        {
+            "video_id": f"v{i}", "title": f"{TOPICS[i % 4].title()} number {i}", "creator_id": f"c{i % 10}",
+            "duration_s": 20.0 + i % 40, "category": TOPICS[i % 4], "tags": [TOPICS[i % 4]],
+            "language": "en", "uploaded_us": 1_700_000_000_000_000 + i,
+        }
+        for i in range(n)
+    ]  # fmt: skip
+
 
 def slate_record(
     request_id: str, user_id: str, session_id: str, item_ids: list[int], *, page: int = 0,
