@@ -1,0 +1,147 @@
+"""Batches of examples as numpy arrays, with every video that a batch touches named once.
+
+A batch holds at most some thousand distinct videos, so the network computes each one's input vector once and pools by local
+number: a step costs the same in a catalogue of ten thousand videos and of ten million.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from upnext.core.randomness import rng_for
+from upnext.core.types import Bool, Float32, Int64
+from upnext.features.context import ContextEncoder
+from upnext.features.showings import Showings
+from upnext.retrieval.config import TwoTowerConfig
+from upnext.retrieval.training_rows import Labels
+from upnext.retrieval.user_inputs import (
+    Group,
+    age_columns,
+    groups_of,
+    token_rows,
+    windows,
+)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """b examples. Videos stand as local numbers: places in `items`."""
+
+    items: Int64  # [v] the distinct videos, ascending item_id
+    history: Mapping[str, tuple[Int64, Bool]]  # group -> (local [b, n_last], is_there [b, n_last])
+    searched: tuple[Int64, Bool]  # (token table row [b, s], is_there [b, s])
+    context: Float32  # [b, c]
+    age: Float32  # [b, 3]
+    candidate: Int64  # local [b + n_uniform]; the first b are the examples' own positives
+    weight: Float32  # [b]
+
+
+class BatchReader:
+    """Cuts shuffled batches out of showings."""
+
+    def __init__(
+        self,
+        showings: Showings,
+        labels: Labels,
+        encoder: ContextEncoder,
+        config: TwoTowerConfig,
+        n_items: int,
+    ) -> None:
+        self._showings = showings
+        self._labels = labels
+        self._config = config
+        self._n_items = n_items
+        self._encoder = encoder
+        self._members = {group.name: _members(showings, group) for group in groups_of(config)}
+
+    def n_batches(self) -> int:
+        """Steps of one epoch; a last batch of fewer than two examples is left out."""
+        size = self._config.batch_size
+        whole, rest = divmod(len(self._labels), size)
+        return whole + (rest >= 2)
+
+    def epoch(self, number: int) -> Iterator[Batch]:
+        """The batches of epoch `number`: order and negatives depend on the seed and the number alone."""
+        rng = rng_for("two_tower", self._config.seed, number)
+        order = rng.permutation(len(self._labels))
+        size = self._config.batch_size
+        for step in range(self.n_batches()):
+            yield self.batch(order[step * size : (step + 1) * size], rng)
+
+    def batch(self, chosen: Int64, rng: np.random.Generator) -> Batch:
+        """The examples at places `chosen` of the labels, with fresh uniform negatives."""
+        labels, config = self._labels, self._config
+        start, end, row = labels.start[chosen], labels.end[chosen], labels.row[chosen]
+        history: dict[str, tuple[Int64, Bool]] = {}
+        for group in groups_of(config):
+            rows, before = self._members[group.name]
+            place, is_there = windows(start, end, group.n_last, before)
+            source = rows[place] if len(rows) else np.zeros_like(place)
+            history[group.name] = (self._showings.item_id[source], is_there)
+        uniform = rng.integers(0, self._n_items, config.n_uniform)
+        candidate = np.concatenate([self._showings.item_id[row], uniform])
+        items, history, candidate = _localised(history, candidate, self._n_items)
+        return Batch(
+            items,
+            history,
+            self._searches(row),
+            self._context(row),
+            age_columns(labels.age_d[chosen], labels.is_history[chosen]),
+            candidate,
+            labels.weight[chosen],
+        )
+
+    def _context(self, row: Int64) -> Float32:
+        """float32[b, c]: zeros for untimed showings. Encoded batch by batch: a long log's table would not fit."""
+        moment = self._showings.moment[row]
+        context = np.zeros((len(row), self._encoder.size), np.float32)
+        timed = np.flatnonzero(moment >= 0)
+        moments = [self._showings.moments[m] for m in moment[timed].tolist()]
+        context[timed] = self._encoder.encode(moments)
+        return context
+
+    def _searches(self, row: Int64) -> tuple[Int64, Bool]:
+        """Tokens searched strictly before each label; untimed labels have none."""
+        n, config = self._config.n_searches, self._config
+        if not self._showings.searches:
+            return np.zeros((len(row), 1), np.int64), np.zeros((len(row), 1), bool)
+        table_row = np.zeros((len(row), n), np.int64)
+        is_there = np.zeros((len(row), n), bool)
+        for i, (user, time_us) in enumerate(
+            zip(self._showings.user[row].tolist(), self._showings.time_us[row].tolist())
+        ):
+            if user in self._showings.searches:
+                times, tokens = self._showings.searches[user]
+                known = tokens[: np.searchsorted(times, time_us)]
+                found = token_rows(known, config.search_buckets, n)
+                table_row[i, : len(found)] = found
+                is_there[i, : len(found)] = True
+        return table_row, is_there
+
+
+def _members(showings: Showings, group: Group) -> tuple[Int64, Int64]:
+    """(rows of the group's showings int64[g], how many of them lie before each row int64[m + 1])."""
+    if group.flags:
+        is_member = (showings.flags & np.uint16(group.flags)) != 0
+    else:
+        is_member = np.ones(len(showings), bool)
+    before = np.concatenate([[0], np.cumsum(is_member)])
+    return np.flatnonzero(is_member), before.astype(np.int64)
+
+
+def _localised(
+    history: Mapping[str, tuple[Int64, Bool]], candidate: Int64, n_items: int
+) -> tuple[Int64, dict[str, tuple[Int64, Bool]], Int64]:
+    """Renames every video by its place among the batch's distinct videos."""
+    is_present = np.zeros(n_items, bool)
+    is_present[candidate] = True
+    for ids, is_there in history.values():
+        is_present[ids[is_there]] = True
+    items = np.flatnonzero(is_present)
+    local = np.zeros(n_items, np.int64)
+    local[items] = np.arange(len(items))
+    renamed = {name: (local[ids], is_there) for name, (ids, is_there) in history.items()}
+    return items, renamed, local[candidate]

@@ -1,0 +1,72 @@
+"""Fresh: the newest uploads, those with few impressions more often, so that a new video gets its first viewers.
+
+A video's value is 2^(-age / half_life) / sqrt(1 + impressions / prior). Every request draws its own sample without replacement in
+proportion to it (Gumbel top-k, keyed by the request's seed, viewer and page): all viewers together explore the whole list.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from upnext.core.clock import HOUR_US
+from upnext.core.randomness import rng_for
+from upnext.core.types import Candidates, Query
+from upnext.retrieval.config import FreshConfig
+from upnext.retrieval.short_list import (
+    EMPTY,
+    Allowed,
+    Counts,
+    ShortList,
+    Videos,
+    all_allowed,
+    counted,
+    top,
+    unseen,
+)
+
+
+class Fresh:
+    """A Source of new videos. `refresh` makes the list; `fetch` draws from it."""
+
+    name = "fresh"
+
+    def __init__(
+        self,
+        videos: Videos,
+        counts: Counts,
+        config: FreshConfig | None = None,
+        allowed: Allowed = all_allowed,
+    ) -> None:
+        self._videos, self._counts, self._allowed = videos, counts, allowed
+        self._config = config or FreshConfig()
+        self._made_us: int | None = None
+        self._list: ShortList = EMPTY
+
+    def refresh(self, time_us: int) -> None:
+        """Makes the list anew as of time_us, unless it is younger than the set age."""
+        config, n = self._config, self._videos.n_items
+        age_us = config.refresh_s * 1e6
+        if self._made_us is not None and abs(time_us - self._made_us) < age_us:
+            return
+        uploaded_us = self._videos.uploaded_us[:n]
+        is_out = (uploaded_us > 0) & (uploaded_us <= time_us)
+        newest = top(np.where(is_out, uploaded_us, 0).astype(np.float64), config.size)
+        ids = newest.item_id
+        age_h = (time_us - uploaded_us[ids]) / HOUR_US
+        impressions = counted(self._counts, "impressions_total", time_us, n)[ids]
+        # in logarithms: an old catalogue's newest video must not underflow to nothing
+        log_value = -age_h / config.half_life_h * np.log(2)
+        log_value -= 0.5 * np.log1p(impressions / config.prior_impressions)
+        self._list = ShortList(ids, log_value.astype(np.float32))
+        self._made_us = time_us
+
+    def fetch(self, query: Query, k: int) -> Candidates:
+        """At most k, drawn without replacement, first drawn first; unseen and allowed; the score is the perturbed log value."""
+        if self._made_us is None:
+            self.refresh(query.request.time_us)
+        request, ids = query.request, self._list.item_id
+        keep = np.flatnonzero(unseen(query, ids, self._allowed(query)))
+        rng = rng_for("fresh", request.seed, request.user_id, request.page)
+        score = self._list.score[keep] + rng.gumbel(size=len(keep))
+        order = np.argsort(-score, kind="stable")[:k]
+        return Candidates.of_source(self.name, ids[keep[order]], score[order].astype(np.float32))

@@ -1,0 +1,118 @@
+"""Local: what is popular near the viewer; without a place, what is popular in the viewer's language.
+
+The globe is cut into cells of equal degrees. A request reads the popular videos of the cells around the viewer, wider while it finds
+too few; the score is log(1 + decayed count) * 2^(-distance / half_distance).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from upnext.core.types import NO_ITEMS, Array, Candidates, Float32, Float64, Int64, Query
+from upnext.retrieval.config import LocalConfig
+from upnext.retrieval.short_list import (
+    Allowed,
+    Counts,
+    ShortList,
+    Videos,
+    all_allowed,
+    by_group,
+    counted,
+    language_of,
+    list_of,
+    unseen,
+    walk,
+)
+
+EARTH_KM = 6371.0
+
+
+class Local:
+    """A Source by place. `refresh` sorts the cells; `fetch` reads those around the viewer."""
+
+    name = "local"
+
+    def __init__(
+        self,
+        videos: Videos,
+        counts: Counts,
+        config: LocalConfig | None = None,
+        allowed: Allowed = all_allowed,
+    ) -> None:
+        self._videos, self._counts, self._allowed = videos, counts, allowed
+        self._config = config or LocalConfig()
+        self._made_us: int | None = None
+        self._item_id: Int64 = NO_ITEMS  # by cell, most popular first
+        self._cell: Int64 = NO_ITEMS  # of each, ascending
+        self._weight: Float32 = np.zeros(0, np.float32)
+        self._by_language: dict[int, ShortList] = {}
+
+    def refresh(self, time_us: int) -> None:
+        """Sorts anew as of time_us, unless the last time is closer than the set age."""
+        config, n = self._config, self._videos.n_items
+        if self._made_us is not None and abs(time_us - self._made_us) < config.refresh_s * 1e6:
+            return
+        values = np.log1p(counted(self._counts, config.counter, time_us, n))
+        latitude, longitude = self._videos.latitude[:n], self._videos.longitude[:n]
+        ids = np.flatnonzero(np.isfinite(latitude) & np.isfinite(longitude))
+        cell = self._cell_of(latitude[ids], longitude[ids])
+        order = np.lexsort((ids, -values[ids], cell))
+        # a video that nobody has watched yet may still be near: a small weight, not none
+        self._item_id, self._cell = ids[order].astype(np.int64), cell[order]
+        self._weight = (values[self._item_id] + 0.1).astype(np.float32)
+        self._by_language = by_group(values, self._videos.language[:n], config.size)
+        self._made_us = time_us
+
+    def fetch(self, query: Query, k: int) -> Candidates:
+        """At most k, best first, unseen and allowed."""
+        if self._made_us is None:
+            self.refresh(query.request.time_us)
+        latitude, longitude = query.request.latitude, query.request.longitude
+        allowed = self._allowed(query)
+        if latitude is None or longitude is None:
+            own = list_of(self._by_language, language_of(query, self._videos))
+            return walk([own], query, k, allowed, self.name)
+        place = NO_ITEMS
+        for ring in self._config.rings:
+            place = self._around(latitude, longitude, ring)
+            place = place[unseen(query, self._item_id[place], allowed)]
+            if len(place) >= k:
+                break
+        ids = self._item_id[place]
+        away_km = distance_km(
+            latitude, longitude, self._videos.latitude[ids], self._videos.longitude[ids]
+        )
+        score = self._weight[place] * np.exp2(-away_km / self._config.half_distance_km)
+        order = np.lexsort((ids, -score))[:k]
+        return Candidates.of_source(self.name, ids[order], score[order].astype(np.float32))
+
+    def _cell_of(self, latitude: Array, longitude: Array) -> Int64:
+        degrees = self._config.cell_degrees
+        row = np.floor((np.asarray(latitude, np.float64) + 90) / degrees).astype(np.int64)
+        column = np.floor((np.asarray(longitude, np.float64) + 180) / degrees).astype(np.int64)
+        return np.asarray(row * self._n_columns() + column % self._n_columns(), np.int64)
+
+    def _n_columns(self) -> int:
+        return max(1, round(360 / self._config.cell_degrees))
+
+    def _around(self, latitude: float, longitude: float, ring: int) -> Int64:
+        """Places in item_id of the cells within `ring` cells of the viewer's, the most popular of each."""
+        n_columns = self._n_columns()
+        row, column = divmod(int(self._cell_of(np.array(latitude), np.array(longitude))), n_columns)
+        step = np.arange(-ring, ring + 1)
+        cells = ((row + step)[:, None] * n_columns + (column + step)[None, :] % n_columns).ravel()
+        cells = np.unique(cells[cells >= 0])
+        start = np.searchsorted(self._cell, cells)
+        count = np.minimum(
+            np.searchsorted(self._cell, cells, side="right") - start, self._config.per_cell
+        )
+        offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+        return (np.repeat(start, count) + offset).astype(np.int64)
+
+
+def distance_km(latitude: float, longitude: float, latitudes: Array, longitudes: Array) -> Float64:
+    """float64[n]: great-circle distances from one point, by the haversine formula."""
+    a, b = np.radians(latitude), np.radians(np.asarray(latitudes, np.float64))
+    half_long = (np.radians(np.asarray(longitudes, np.float64)) - np.radians(longitude)) / 2
+    chord = np.sin((b - a) / 2) ** 2 + np.cos(a) * np.cos(b) * np.sin(half_long) ** 2
+    return np.asarray(2 * EARTH_KM * np.arcsin(np.sqrt(np.clip(chord, 0, 1))))

@@ -1,0 +1,47 @@
+"""Relevant: the videos nearest to the viewer in the two-tower space."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+
+from upnext.core.types import Bool, Candidates, Float32, Int64, Query
+from upnext.retrieval.short_list import Allowed, all_allowed
+
+
+class ViewerTower(Protocol):
+    """What embeds viewers (retrieval.user_tower.UserTower)."""
+
+    def vector(self, query: Query) -> Float32: ...
+
+
+class Index(Protocol):
+    """A VectorIndex that can leave ids out besides a filter (retrieval.index.FaissIndex)."""
+
+    def search(
+        self,
+        vectors: Float32,
+        k: int,
+        allowed: Bool | None = None,
+        *,
+        without: Int64 | None = None,
+    ) -> tuple[Int64, Float32]: ...
+
+
+class Relevant:
+    """A Source: one embedding of the viewer, one search."""
+
+    name = "relevant"
+
+    def __init__(self, tower: ViewerTower, index: Index, allowed: Allowed = all_allowed) -> None:
+        self._tower, self._index, self._allowed = tower, index, allowed
+
+    def fetch(self, query: Query, k: int) -> Candidates:
+        """At most k, nearest first, allowed and neither seen nor served; the score is the cosine."""
+        left_out = np.concatenate([query.user.seen, query.served])
+        ids, scores = self._index.search(
+            self._tower.vector(query)[None], k, self._allowed(query), without=left_out
+        )
+        found = ids[0] >= 0
+        return Candidates.of_source(self.name, ids[0][found], scores[0][found])

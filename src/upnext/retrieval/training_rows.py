@@ -1,0 +1,96 @@
+"""From showings to examples: which rows are labels, how much each weighs, and what its viewer had seen strictly before.
+
+An example is one showing to predict from everything earlier (Covington 2016: the next watch with inputs rolled back). Rows of one
+user are consecutive and in order, so "strictly before" is a range start..end; showings of the same instant are not before each other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from upnext.core.clock import DAY_US
+from upnext.core.types import Bool, Flag, Float32, Int64
+from upnext.features.showings import Showings
+from upnext.retrieval.config import TwoTowerConfig
+
+
+@dataclass(frozen=True)
+class Labels:
+    """e examples, in the order of their rows."""
+
+    row: Int64  # [e] in the showings
+    start: Int64  # [e] first row that the viewer's history may use
+    end: Int64  # [e] rows start..end-1 are strictly before the label
+    weight: Float32  # [e] mean 1
+    age_d: Float32  # [e] newest timed showing minus the label's time; untimed: one day beyond the oldest
+    is_history: Bool  # [e]
+
+    def __len__(self) -> int:
+        return len(self.row)
+
+
+def labels_of(showings: Showings, config: TwoTowerConfig) -> Labels:
+    """The examples in these showings; none for none."""
+    row = np.flatnonzero(_is_label(showings, config))
+    row = row[_latest_per_user(showings.user[row], config.max_per_user)]
+    first = showings.starts()[showings.user[row]]
+    end = strictly_before(showings)[row]
+    is_history = showings.time_us[row] == 0
+    weight = _weights(showings, row, config)
+    timed = showings.time_us[showings.time_us > 0]
+    newest, oldest = (timed.max(), timed.min()) if len(timed) else (0, 0)
+    time_us = np.where(is_history, oldest - DAY_US, showings.time_us[row])
+    age_d = ((newest - time_us) / DAY_US).astype(np.float32)
+    start = np.maximum(first, end - config.history_rows)
+    return Labels(row, start, end, weight, age_d, is_history)
+
+
+def strictly_before(showings: Showings) -> Int64:
+    """int64[m]: for each row the first row of the same user that is not strictly before it."""
+    n = len(showings)
+    starts_run = np.ones(n, bool)
+    starts_run[1:] = (
+        (showings.user[1:] != showings.user[:-1])
+        | (showings.time_us[1:] != showings.time_us[:-1])
+        | (showings.time_us[1:] == 0)  # untimed rows: the order is the time
+    )
+    return np.maximum.accumulate(np.where(starts_run, np.arange(n), 0)).astype(np.int64)
+
+
+def is_first_showing(showings: Showings) -> Bool:
+    """bool[m]: the user had not been shown this video in an earlier row."""
+    n_items = int(showings.item_id.max(initial=0)) + 1
+    _, first = np.unique(showings.user * n_items + showings.item_id, return_index=True)
+    is_first = np.zeros(len(showings), bool)
+    is_first[first] = True
+    return is_first
+
+
+def _is_label(showings: Showings, config: TwoTowerConfig) -> Bool:
+    chosen = np.ones(len(showings), bool)
+    if config.labels == "relevant":
+        chosen &= (showings.flags & np.uint16(Flag.RELEVANT)) != 0
+    if not config.label_histories:
+        chosen &= showings.time_us > 0
+    if config.only_first:
+        chosen &= is_first_showing(showings)
+    return chosen
+
+
+def _latest_per_user(user: Int64, cap: int) -> Bool:
+    """bool[e]: the last `cap` rows of each user; user int64[e] ascending."""
+    last = np.searchsorted(user, user, side="right")
+    return last - np.arange(len(user)) <= cap
+
+
+def _weights(showings: Showings, row: Int64, config: TwoTowerConfig) -> Float32:
+    if not len(row):
+        return np.zeros(0, np.float32)
+    is_relevant = (showings.flags[row] & np.uint16(Flag.RELEVANT)) != 0
+    weight = np.where(is_relevant, config.relevant_weight, 1.0)
+    if config.equal_users:
+        total = np.bincount(showings.user[row], weight, len(showings.user_ids))
+        weight = weight / total[showings.user[row]]
+    return (weight / weight.mean()).astype(np.float32)

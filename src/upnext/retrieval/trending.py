@@ -1,0 +1,64 @@
+"""Trending: what is found relevant far more often in the last hours than its own week would predict.
+
+With decayed counts of half-lives 6 h and 7 d, a steady video has c6 = c7d * 6 / 168 in expectation; the score is the Poisson
+surprise (c6 - e) / sqrt(e + 1), so that one lucky view of an unknown video does not trend.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from upnext.core.types import Candidates, Float64, Query
+from upnext.retrieval.config import TrendingConfig
+from upnext.retrieval.short_list import (
+    EMPTY,
+    Allowed,
+    Counts,
+    ShortList,
+    Videos,
+    all_allowed,
+    counted,
+    top,
+    walk,
+)
+
+
+class Trending:
+    """A Source over two decayed counters. `refresh` makes the list; `fetch` only walks it."""
+
+    name = "trending"
+
+    def __init__(
+        self,
+        videos: Videos,
+        counts: Counts,
+        config: TrendingConfig | None = None,
+        allowed: Allowed = all_allowed,
+    ) -> None:
+        self._videos, self._counts, self._allowed = videos, counts, allowed
+        self._config = config or TrendingConfig()
+        self._made_us: int | None = None
+        self._list: ShortList = EMPTY
+
+    def refresh(self, time_us: int) -> None:
+        """Makes the list anew as of time_us, unless it is younger than the set age."""
+        age_us = self._config.refresh_s * 1e6
+        if self._made_us is not None and abs(time_us - self._made_us) < age_us:
+            return
+        n, config = self._videos.n_items, self._config
+        lately = counted(self._counts, config.counter_6h, time_us, n)
+        usually = counted(self._counts, config.counter_7d, time_us, n) * (6 / 168)
+        self._list = top(surprise(lately, usually, config.min_count), config.size)
+        self._made_us = time_us
+
+    def fetch(self, query: Query, k: int) -> Candidates:
+        """At most k, best first, unseen and allowed; the score is the surprise, above 0."""
+        if self._made_us is None:
+            self.refresh(query.request.time_us)
+        return walk([self._list], query, k, self._allowed(query), self.name)
+
+
+def surprise(lately: Float64, usually: Float64, min_count: float) -> Float64:
+    """float64[n]: (lately - usually) / sqrt(usually + 1); 0 below min_count."""
+    value = (lately - usually) / np.sqrt(usually + 1)
+    return np.where(lately >= min_count, np.maximum(value, 0), 0.0)
