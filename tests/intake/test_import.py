@@ -12,10 +12,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from upnext.catalog import CatalogView
+from upnext.catalog import Catalog, CatalogView
 from upnext.core.columns import EVENTS
 from upnext.core.errors import InvalidInput, NotFound
 from upnext.core.protocols import NoProgress
+from upnext.events.log import SqliteEventLog
 from upnext.intake import Report, Stores, import_tables, plan_of, validate
 
 NOW_US = 2_000_000_000_000_000
@@ -373,3 +374,15 @@ def test_latin_1_needs_to_be_said_and_is_then_read(tmp_path: Path, stores: Store
     (tmp_path / "m.toml").write_text(text.format('encoding="latin-1"'))
     run(tmp_path / "m.toml", stores)
     assert CatalogView(tmp_path / "catalog.db").videos(np.array([0]))[0]["title"] == "Amélie"
+
+
+def test_the_event_log_takes_an_import_once_and_gives_it_back_in_order(tmp_path: Path) -> None:
+    log = SqliteEventLog(tmp_path / "log")
+    stores = Stores(Catalog(tmp_path / "catalog.db"), log)
+    mapping = write(tmp_path)
+    assert run(mapping, stores).tables["events"].n_new == 8
+    assert run(mapping, stores).tables["events"].n_known == 8
+    rows = pa.concat_tables(log.scan()).to_pylist()
+    assert [row["log_seq"] for row in rows] == list(range(1, 9))
+    assert [row["item_id"] for row in rows] == [2, 2, 0, 0, 0, 1, 1, 1]
+    log.close()
