@@ -32,6 +32,7 @@ run(settings, worker_command=given["worker"], announce=announce)
 """
 FAKE_WORKER = [sys.executable, str(HERE / "fake_worker.py")]
 REAL_WORKER = [sys.executable, "-m", "upnext.serve.worker"]
+PAGED_WORKER = [sys.executable, str(HERE / "paged_worker.py")]
 
 
 class Running:

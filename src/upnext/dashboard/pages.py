@@ -77,6 +77,8 @@ class Pages:
         self._jinja.filters["duration"] = duration_text
         self._jinja.filters["segment"] = lambda text: quote(str(text), safe="")
         self._jinja.filters["picture"] = _picture
+        self._jinja.filters["tall_picture"] = _tall_picture
+        self._jinja.filters["picture_is_theirs"] = _is_theirs
         self._viewers: list[dict[str, Any]] = []
 
     def _render(self, template: str, status: int = 200, **values: Any) -> Response:
@@ -173,6 +175,7 @@ class Pages:
         """GET /thumbs/{video_id}.svg."""
         video_id = request.path_params["video_id"].removesuffix(".svg")
         item_id = self._edge.rows.item_ids([video_id])
+        tall = "tall" in request.query_params
         title: str | None = video_id
         category: str | None = None
         if item_id[0] >= 0:
@@ -183,7 +186,9 @@ class Pages:
             "cache-control": "private, max-age=3600",
             "x-content-type-options": "nosniff",
         }
-        return Response(thumbnail(video_id, title, category), 200, headers, "image/svg+xml")
+        return Response(
+            thumbnail(video_id, title, category, tall=tall), 200, headers, "image/svg+xml"
+        )
 
     async def static(self, request: Request) -> Response:
         """GET /static/{name}: one of the files that travel with the package."""
@@ -209,10 +214,22 @@ class Pages:
         return answer
 
 
+def _field(item: Any, name: str) -> Any:
+    return item[name] if isinstance(item, dict) else getattr(item, name)
+
+
+def _is_theirs(item: Any) -> bool:
+    """True where the platform's own thumbnail has a web address."""
+    return str(_field(item, "thumbnail_url") or "").startswith(("https://", "http://"))
+
+
 def _picture(item: Any) -> str:
-    """The platform's own thumbnail where it has a web address, else the one drawn here."""
-    given = item["thumbnail_url"] if isinstance(item, dict) else item.thumbnail_url
-    video_id = item["video_id"] if isinstance(item, dict) else item.video_id
-    if given and given.startswith(("https://", "http://")):
-        return str(given)
-    return f"/thumbs/{quote(str(video_id), safe='')}.svg"
+    """The platform's own thumbnail, else the one drawn here."""
+    if _is_theirs(item):
+        return str(_field(item, "thumbnail_url"))
+    return f"/thumbs/{quote(str(_field(item, 'video_id')), safe='')}.svg"
+
+
+def _tall_picture(item: Any) -> str:
+    """The same, drawn upright for a short."""
+    return _picture(item) if _is_theirs(item) else _picture(item) + "?tall=1"

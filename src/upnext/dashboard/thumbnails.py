@@ -11,45 +11,56 @@ from upnext.core.randomness import key_of
 
 WIDTH: Final = 480
 HEIGHT: Final = 270
-_LINE_CHARS: Final = 19
+TALL_HEIGHT: Final = 854
+_LINE_CHARS: Final = 16
 _MAX_LINES: Final = 3
 _NOT_XML: Final = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def thumbnail(video_id: str, title: str | None, category: str | None) -> str:
-    """An SVG picture, 480 x 270: a gradient with a few shapes, the title, the duration."""
-    hue = key_of("category", category or "") % 360
+def thumbnail(video_id: str, title: str | None, category: str | None, *, tall: bool = False) -> str:
+    """An SVG picture: 480 x 270 with the title in it, or 480 x 854 without (a short's caption has the title)."""
+    height = TALL_HEIGHT if tall else HEIGHT
     look = key_of("video", video_id)
-    tilt = look % 90
+    words = "" if tall else _words(title or "Untitled")
     name = f"g{look % 10**9}"
-    lines = wrapped(title or "Untitled")
-    words = "".join(
-        f'<text x="28" y="{HEIGHT - 34 - 40 * (len(lines) - 1 - i)}" class="t">{_safe(line)}</text>'
-        for i, line in enumerate(lines)
-    )
     return (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        f'aria-label="{_safe(title or "Untitled")}"><defs>'
-        f'<linearGradient id="{name}" gradientTransform="rotate({tilt} .5 .5)">'
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}" role="img" '
+        f'aria-label="{_safe(title or "Untitled")}">{_paint(name, look, category)}'
+        f'<rect width="{WIDTH}" height="{height}" fill="url(#{name})"/>{_shapes(look, height)}'
+        f'<rect width="{WIDTH}" height="{height}" fill="url(#{name}s)"/>{_tag(category)}{words}</svg>'
+    )
+
+
+def _paint(name: str, look: int, category: str | None) -> str:
+    hue = key_of("category", category or "") % 360
+    far = (hue + 40 + look % 50) % 360
+    return (
+        f'<defs><linearGradient id="{name}" gradientTransform="rotate({look % 90} .5 .5)">'
         f'<stop offset="0" stop-color="hsl({hue} 68% 46%)"/>'
-        f'<stop offset="1" stop-color="hsl({(hue + 40 + look % 50) % 360} 72% 26%)"/></linearGradient>'
+        f'<stop offset="1" stop-color="hsl({far} 72% 26%)"/></linearGradient>'
         f'<linearGradient id="{name}s" x2="0" y2="1"><stop offset=".35" stop-opacity="0"/>'
         '<stop offset="1" stop-opacity=".62"/></linearGradient></defs>'
         "<style>.t{font:700 32px system-ui,sans-serif;fill:#fff;letter-spacing:-.4px}"
         ".s{font:600 20px system-ui,sans-serif;fill:#fff}</style>"
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="url(#{name})"/>{_shapes(look)}'
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="url(#{name}s)"/>{_tag(category)}{words}</svg>'
     )
 
 
-def _shapes(look: int) -> str:
+def _words(title: str) -> str:
+    lines = wrapped(title)
+    return "".join(
+        f'<text x="28" y="{HEIGHT - 34 - 40 * (len(lines) - 1 - i)}" class="t">{_safe(line)}</text>'
+        for i, line in enumerate(lines)
+    )
+
+
+def _shapes(look: int, height: int) -> str:
     """Three pale discs and a wave, placed by the bits of `look`."""
     parts: list[str] = []
     for i in range(3):
         bits = look >> (16 * i)
-        x, y, r = bits % WIDTH, (bits >> 5) % HEIGHT, 40 + (bits >> 9) % 90
+        x, y, r = bits % WIDTH, (bits >> 5) % height, height // 7 + (bits >> 9) % (height // 3)
         parts.append(f'<circle cx="{x}" cy="{y}" r="{r}" fill="#fff" opacity=".{8 + i * 3:02d}"/>')
-    start = 60 + look % 120
+    start = height // 4 + look % (height // 2)
     parts.append(
         f'<path d="M0 {start} C 120 {start - 70}, 240 {start + 90}, {WIDTH} {start - 20} V0 H0Z" '
         'fill="#fff" opacity=".07"/>'
@@ -61,7 +72,7 @@ def _tag(category: str | None) -> str:
     if not category:
         return ""
     shown = category if len(category) <= 16 else category[:15] + "…"
-    width = 24 + 11.5 * len(shown)
+    width = 26 + 13 * len(shown)
     return (
         f'<rect x="24" y="22" rx="15" width="{width:g}" height="30" fill="#000" opacity=".28"/>'
         f'<text x="36" y="44" class="s">{_safe(shown)}</text>'
@@ -69,7 +80,7 @@ def _tag(category: str | None) -> str:
 
 
 def wrapped(title: str) -> list[str]:
-    """At most three lines of about 19 characters; longer titles end in an ellipsis."""
+    """At most three lines of about 16 characters; longer titles end in an ellipsis."""
     lines: list[str] = []
     line = ""
     for word in _pieces(title):
