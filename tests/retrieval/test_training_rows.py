@@ -1,9 +1,9 @@
 """Which showings become examples, and that nothing at or after the label is read (METHODS B3, T5 and T6)."""
 
 import numpy as np
-from conftest import showings_of
 from hypothesis import given
 from hypothesis import strategies as st
+from retrieval_world import showings_of
 
 from upnext.core.clock import DAY_US
 from upnext.core.types import Flag

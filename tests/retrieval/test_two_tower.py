@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 import torch
-from conftest import DAY_US, NOW_US, history_of, query_of, showings_of
+from retrieval_world import DAY_US, NOW_US, history_of, query_of, showings_of
 
 from upnext.core.errors import InvalidInput
 from upnext.core.randomness import rng_for

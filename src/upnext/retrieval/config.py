@@ -69,9 +69,9 @@ class IndexConfig(BaseModel):
         4.0, description="inverted lists = this times the square root of the number of vectors"
     )
     brute_below: Share = Field(
-        0.02, description="filters that allow a smaller share are searched exactly"
+        0.005, description="filters that allow a smaller share are searched exactly"
     )
-    n_calibration: Positive = Field(96, description="queries that measure recall at each build")
+    n_calibration: Positive = Field(64, description="queries that measure recall at each build")
     seed: int = Field(0, description="of the calibration's queries and filters")
 
 
@@ -154,7 +154,7 @@ class ItemToItemConfig(BaseModel):
         20.0, description="showings back after which a seed counts half"
     )
     relevant_seed_bonus: Annotated[float, Field(ge=0)] = Field(
-        1.0, description="added to the weight 1 of a seed that was relevant"
+        0.5, description="added to the weight 1 of a seed that was relevant"
     )
     current_weight: Annotated[float, Field(gt=0)] = Field(
         3.0, description="of the video being watched, relative to all seeds together"

@@ -62,4 +62,5 @@ class Followed:
         start, end = self._start[creators], self._start[creators + 1]
         count = np.minimum(end - start, self._config.per_creator)
         offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        return self._item_id[np.repeat(start, count) + offset]
+        newest: Int64 = self._item_id[np.repeat(start, count) + offset]
+        return newest

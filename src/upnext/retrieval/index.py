@@ -12,13 +12,15 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import faiss
+import faiss as _faiss
 import numpy as np
 
 from upnext.core.errors import expected
 from upnext.core.types import Array, Bool, Float32, Int64
 from upnext.retrieval.calibrate import Effort, calibrate, nprobe_for
 from upnext.retrieval.config import IndexConfig
+
+faiss: Any = _faiss  # its stubs leave out what its Python layer adds
 
 
 class FaissIndex:

@@ -107,7 +107,7 @@ class Local:
             np.searchsorted(self._cell, cells, side="right") - start, self._config.per_cell
         )
         offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        return (np.repeat(start, count) + offset).astype(np.int64)
+        return np.asarray(np.repeat(start, count) + offset, np.int64)
 
 
 def distance_km(latitude: float, longitude: float, latitudes: Array, longitudes: Array) -> Float64:

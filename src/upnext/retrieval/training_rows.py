@@ -93,4 +93,4 @@ def _weights(showings: Showings, row: Int64, config: TwoTowerConfig) -> Float32:
     if config.equal_users:
         total = np.bincount(showings.user[row], weight, len(showings.user_ids))
         weight = weight / total[showings.user[row]]
-    return (weight / weight.mean()).astype(np.float32)
+    return np.asarray(weight / weight.mean(), np.float32)

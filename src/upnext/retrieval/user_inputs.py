@@ -42,7 +42,8 @@ def members(history: History, group: Group) -> Int64:
     if not group.flags:
         return history.item_id[-group.n_last :]
     chosen = (history.flags & np.uint16(group.flags)) != 0
-    return history.item_id[chosen][-group.n_last :]
+    latest: Int64 = history.item_id[chosen][-group.n_last :]
+    return latest
 
 
 def windows(
@@ -53,7 +54,7 @@ def windows(
     With members_before int64[m + 1] (how many members of a group lie before each row) places count the group's members."""
     if members_before is not None:
         start, end = members_before[start], members_before[end]
-    place = end[:, None] - 1 - np.arange(n_last)[None, :]
+    place: Int64 = end[:, None] - 1 - np.arange(n_last)[None, :]
     is_there = place >= start[:, None]
     return np.where(is_there, place, 0), is_there
 
@@ -75,8 +76,15 @@ def assemble(
     context: Float32, age: Float32,
 ) -> Float32:  # fmt: skip
     """float32[b, f]: the parts side by side. counts float32[b, groups], n_searched float32[b, 1]."""
-    parts = [*pooled, np.log1p(counts) / 4, searched, np.log1p(n_searched) / 4, context, age]
-    return np.concatenate(parts, axis=1).astype(np.float32)
+    parts: list[Array] = [
+        *pooled,
+        np.log1p(counts) / 4,
+        searched,
+        np.log1p(n_searched) / 4,
+        context,
+        age,
+    ]
+    return np.concatenate(parts, axis=1, dtype=np.float32)
 
 
 def token_rows(tokens: Int64, n_buckets: int, n_last: int | None = None) -> Int64:

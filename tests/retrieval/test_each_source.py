@@ -1,0 +1,161 @@
+"""Each source's own promise, on catalogues small enough to work out by hand."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from retrieval_world import DAY_US, NOW_US, Shelf, Tally, query_of
+
+from upnext.core.types import Profile
+from upnext.retrieval.config import FollowedConfig, FreshConfig, LocalConfig, PopularConfig
+from upnext.retrieval.followed import Followed
+from upnext.retrieval.fresh import Fresh
+from upnext.retrieval.local import Local, distance_km
+from upnext.retrieval.popular import Popular
+from upnext.retrieval.short_list import by_group, top
+from upnext.retrieval.trending import Trending, surprise
+
+
+def popular(counts, language, **config):
+    videos = Shelf(len(language), language=np.asarray(language, np.int32))
+    tally = Tally({"relevant_1d": np.asarray(counts, float)})
+    return Popular(videos, tally, PopularConfig(**config)), tally
+
+
+def test_popular_videos_in_the_viewers_language_come_first_and_the_others_follow():
+    source, _ = popular([9, 8, 7, 6, 0], [0, 1, 0, 1, 1])
+    assert source.fetch(query_of(language="hi"), 4).item_id.tolist() == [1, 3, 0, 2]
+    assert source.fetch(query_of(), 4).item_id.tolist() == [0, 1, 2, 3]
+    by_profile = query_of(profile=Profile(language="hi"))
+    assert source.fetch(by_profile, 1).item_id.tolist() == [1]
+
+
+def test_a_language_never_empties_the_list_and_an_unknown_one_changes_nothing():
+    source, _ = popular([9, 8, 7], [0, 0, 0])
+    assert source.fetch(query_of(language="hi"), 3).item_id.tolist() == [0, 1, 2]
+    assert source.fetch(query_of(language="xx"), 3).item_id.tolist() == [0, 1, 2]
+
+
+def test_counters_are_read_at_most_every_five_seconds_and_never_by_a_request():
+    source, tally = popular([1, 2, 3], [0, 0, 0])
+    source.refresh(NOW_US)
+    n_reads = tally.n_reads
+    source.refresh(NOW_US + 4_900_000)
+    for _ in range(3):
+        source.fetch(query_of(), 2)
+    assert tally.n_reads == n_reads
+    tally.columns["relevant_1d"] = np.array([5.0, 2.0, 3.0])
+    source.refresh(NOW_US + 5_000_000)
+    assert source.fetch(query_of(), 1).item_id.tolist() == [0]
+
+
+def test_a_viewer_who_saw_the_top_of_the_list_is_served_from_further_down():
+    source, _ = popular(np.arange(1000, 0, -1), np.zeros(1000))
+    found = source.fetch(query_of(seen=np.arange(900)), 10)
+    assert found.item_id.tolist() == list(range(900, 910))
+
+
+def test_a_video_without_counts_is_not_popular():
+    source, _ = popular([0, 3, 0], [0, 0, 0])
+    assert source.fetch(query_of(), 3).item_id.tolist() == [1]
+
+
+def test_short_lists_break_ties_by_id():
+    found = top(np.array([1.0, 3.0, 3.0, 2.0]), 3)
+    assert found.item_id.tolist() == [1, 2, 3]
+    groups = by_group(np.array([1.0, 3.0, 0.0, 2.0]), np.array([0, 1, 1, 0]), 5)
+    assert {code: part.item_id.tolist() for code, part in groups.items()} == {0: [3, 0], 1: [1]}
+
+
+def test_trending_is_what_beats_its_own_week():
+    """Video 0 is large and steady (168 a week: 6 in six hours), video 1 small and rising, video 2 one lucky view."""
+    videos = Shelf(3)
+    tally = Tally({"relevant_7d": np.array([168.0, 28, 0]), "relevant_6h": np.array([6.0, 10, 1])})
+    assert Trending(videos, tally).fetch(query_of(), 3).item_id.tolist() == [1]
+    lately, usually = np.array([10.0]), np.array([1.0])
+    assert surprise(lately, usually, 2)[0] == pytest.approx(9 / np.sqrt(2))
+
+
+def near_paris():
+    """Paris, Versailles, Lyon, one without a place, Auckland and Fiji either side of the date line."""
+    return Shelf(
+        6,
+        latitude=np.array([48.86, 48.80, 45.76, np.nan, -36.85, -17.7], np.float32),
+        longitude=np.array([2.35, 2.13, 4.84, np.nan, 174.8, -179.2], np.float32),
+        language=np.array([0, 0, 0, 1, 1, 1], np.int32),
+    )
+
+
+def test_local_videos_are_near_and_popular_ones_among_them_first():
+    source = Local(near_paris(), Tally({"relevant_7d": np.array([1.0, 30, 500, 900, 5, 5])}))
+    found = source.fetch(query_of(latitude=48.86, longitude=2.34), 5)
+    assert found.item_id.tolist() == [1, 0, 2]
+    assert source.fetch(query_of(latitude=48.86, longitude=2.34), 1).item_id.tolist() == [1]
+
+
+def test_the_date_line_is_no_border():
+    source = Local(near_paris(), Tally(), LocalConfig(cell_degrees=2, rings=(1, 12)))
+    found = source.fetch(query_of(latitude=-17.7, longitude=179.5), 1)
+    assert found.item_id.tolist() == [5]
+
+
+def test_without_a_place_local_is_what_the_viewers_language_watches():
+    source = Local(near_paris(), Tally({"relevant_7d": np.array([1.0, 30, 500, 900, 5, 7])}))
+    found = source.fetch(query_of(language="hi"), 5)
+    assert found.item_id.tolist() == [3, 5, 4]
+
+
+def test_distances_are_great_circles():
+    paris_lyon = distance_km(48.8566, 2.3522, np.array([45.7640]), np.array([4.8357]))
+    assert paris_lyon[0] == pytest.approx(392, abs=2)
+    assert distance_km(0, 0, np.array([0.0]), np.array([180.0]))[0] == pytest.approx(20015, abs=1)
+
+
+def test_fresh_gives_new_and_unexplored_videos_more_often_and_all_their_chance():
+    n = 20
+    uploaded_us = NOW_US - np.where(np.arange(n) < 10, 1, 20) * DAY_US
+    impressions = np.where(np.arange(n) % 2, 10_000.0, 0.0)
+    videos = Shelf(n, uploaded_us=uploaded_us)
+    source = Fresh(videos, Tally({"impressions_total": impressions}), FreshConfig(half_life_h=480))
+    times = np.zeros(n)
+    for seed in range(400):
+        times[source.fetch(query_of(seed=seed), 5).item_id] += 1
+    assert times[0:10:2].mean() > 1.5 * times[10:20:2].mean()  # newer
+    assert times[0:10:2].mean() > 3 * times[1:10:2].mean()  # less explored
+    assert times.min() > 0
+
+
+def test_an_upload_of_the_future_is_not_fresh_yet():
+    uploaded_us = np.array([NOW_US + 1, NOW_US, 0])
+    source = Fresh(Shelf(3, uploaded_us=uploaded_us), Tally())
+    assert source.fetch(query_of(), 3).item_id.tolist() == [1]
+
+
+def test_followed_creators_newest_videos_come_in_the_order_of_upload():
+    creator = np.array([0, 1, 0, 2, 1, 0, -1], np.int64)
+    uploaded_us = NOW_US - np.array([5, 4, 3, 2, 1, 7, 0]) * DAY_US
+    videos = Shelf(7, creator=creator, uploaded_us=uploaded_us)
+    source = Followed(videos, FollowedConfig(per_creator=2))
+    found = source.fetch(query_of(followed=[0, 1, 77]), 9)
+    assert found.item_id.tolist() == [4, 2, 1, 0]  # creator 0's third newest is left out
+    assert found.columns["source:followed"].tolist() == [-1, -3, -4, -5]
+
+
+def test_a_video_that_a_followed_creator_uploads_later_is_found_after_a_refresh():
+    videos = Shelf(2, creator=np.array([0, 1], np.int64))
+    source = Followed(videos)
+    source.refresh(NOW_US)
+    videos.n_items = 3
+    videos.creator = np.array([0, 1, 1], np.int64)
+    videos.uploaded_us = np.append(videos.uploaded_us, NOW_US - 1)
+    source.refresh(NOW_US + 11_000_000)
+    assert source.fetch(query_of(followed=[1]), 5).item_id.tolist() == [2, 1]
+
+
+def test_what_serving_imports_loads_no_torch():
+    modules = ["user_tower", "index", "popular", "trending", "local", "fresh", "followed",
+               "item_to_item", "relevant", "config", "covisits"]  # fmt: skip
+    code = "import sys\n" + "\n".join(f"import upnext.retrieval.{name}" for name in modules)
+    code += "\nassert not {'torch', 'onnx', 'scipy'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
