@@ -147,7 +147,7 @@ class ReleaseStore:
 
         Raises NotFound when there is no such release, DamagedRelease naming the file."""
         path = self.path / release_id
-        if not release_id or path.parent != self.path or release_id == _WORK or not path.is_dir():
+        if path.name != release_id or release_id in (_WORK, "..") or not path.is_dir():
             raise NotFound(f"release {release_id!r}: not in {self.path}")
         if not (path / MANIFEST).exists():
             raise DamagedRelease(f"{path / MANIFEST}: missing")

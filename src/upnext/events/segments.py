@@ -22,7 +22,8 @@ from upnext.core.errors import Unavailable
 from upnext.events.durable_file import publish_file, sha256_of
 
 FOLDER: Final = "segments"
-ROW_GROUP: Final = 65_536
+ROW_GROUP: Final = 65_536  # rows written at once
+_PARQUET_GROUP: Final = 16_384  # rows that must be read to find one
 MAX_ROWS: Final = 1 << 20  # of one segment
 _COLUMNS: Final = "first_seq, last_seq, file, n_rows, sha256, ids_file"
 
@@ -53,7 +54,7 @@ class SegmentWriter:
 
     def write(self, table: pa.Table) -> None:
         """Adds rows of core.columns.EVENTS, ascending in log_seq."""
-        self._writer.write_table(table, row_group_size=ROW_GROUP)
+        self._writer.write_table(table, row_group_size=_PARQUET_GROUP)
         self._last_seq = table.column("log_seq")[-1].as_py()
         self.n_rows += len(table)
 

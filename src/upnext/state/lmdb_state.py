@@ -42,11 +42,12 @@ class LmdbState:
         self.path = path
         self._read_only = read_only
         self._map_size = map_size
-        self._calm = (
-            threading.Condition()
+        self._calm = threading.Condition(
+            threading.Lock()
         )  # a map is only resized while no transaction of this process is open
         self._n_open = 0
         self._is_resizing = False
+        self._is_closed = False
         if read_only and not (path / "data.mdb").exists():
             raise Unavailable(f"state {path}: not there yet; its writer makes it")
         with self._outage():
@@ -145,22 +146,28 @@ class LmdbState:
 
     def close(self) -> None:
         """Gives the file back. A writer's commits are put on disk."""
-        if not self._read_only:
+        if not self._is_closed and not self._read_only:
             self.sync()
+        self._is_closed = True
         self._environment.close()
 
     # Beneath
 
     def _read(self, work: Callable[[lmdb.Transaction], T]) -> T:
         """What `work` gives of one state; follows a map that the writer has grown."""
-        with self._outage():
-            for _ in range(3):
-                try:
-                    with self._open(), self._environment.begin() as transaction:
-                        return work(transaction)
-                except lmdb.MapResizedError:
-                    self._resize(0)  # 0: as large as the writer has made it
-            raise Unavailable(f"state {self.path}: its writer keeps growing it; try again")
+        for _ in range(3):
+            self._enter()  # no context managers of our own here: they would double the time of a get
+            try:
+                with self._environment.begin() as transaction:
+                    return work(transaction)
+            except lmdb.MapResizedError:
+                pass
+            except (lmdb.Error, OSError) as error:
+                raise self._unavailable(error) from error
+            finally:
+                self._leave()
+            self._resize(0)  # 0: as large as the writer has made it
+        raise Unavailable(f"state {self.path}: its writer keeps growing it; try again")
 
     def _write(self, work: Callable[[lmdb.Transaction], object]) -> None:
         """Commits `work`, in a larger map when it is full."""
@@ -168,31 +175,37 @@ class LmdbState:
             raise Unavailable(f"state {self.path}: open for reading only")
         with self._outage():
             while True:
+                self._enter()
                 try:
-                    with self._open(), self._environment.begin(write=True) as transaction:
+                    with self._environment.begin(write=True) as transaction:
                         work(transaction)
                     return
                 except lmdb.MapFullError:
                     if self._map_size >= _MAX_MAP:
                         raise
-                    self._resize(2 * self._map_size)
+                finally:
+                    self._leave()
+                self._resize(2 * self._map_size)
 
-    @contextmanager
-    def _open(self) -> Iterator[None]:
-        """Around a transaction, which must not be open while the map moves."""
+    def _enter(self) -> None:
+        """Before a transaction, which must not be open while the map moves."""
         with self._calm:
             while self._is_resizing:
                 self._calm.wait()
             self._n_open += 1
-        try:
-            yield
-        finally:
-            with self._calm:
-                self._n_open -= 1
-                if not self._n_open:
-                    self._calm.notify_all()
+
+    def _leave(self) -> None:
+        """After a transaction."""
+        with self._calm:
+            self._n_open -= 1
+            if not self._n_open:
+                self._calm.notify_all()
 
     def _resize(self, map_size: int) -> None:
+        with self._outage():
+            self._resize_when_calm(map_size)
+
+    def _resize_when_calm(self, map_size: int) -> None:
         with self._calm:
             while self._is_resizing:
                 self._calm.wait()
@@ -212,10 +225,12 @@ class LmdbState:
             yield
         except Unavailable:
             raise
-        except _DAMAGED as error:
-            raise Unavailable(f"state {self.path}: {error}; {_ADVICE}") from error
         except (lmdb.Error, OSError) as error:
-            raise Unavailable(f"state {self.path}: {error}") from error
+            raise self._unavailable(error) from error
+
+    def _unavailable(self, error: Exception) -> Unavailable:
+        advice = f"; {_ADVICE}" if isinstance(error, _DAMAGED) else ""
+        return Unavailable(f"state {self.path}: {error}{advice}")
 
 
 def _watermark(transaction: lmdb.Transaction) -> int:

@@ -1,0 +1,119 @@
+"""Slates: what was served comes back whole, by request, by viewer and as rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from upnext.core.columns import SLATES
+from upnext.core.errors import InvalidInput
+from upnext.core.event import Event
+from upnext.events import CandidateRecord, SlateRecord, SqliteEventLog, slate_rows
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> Iterator[SqliteEventLog]:
+    made = SqliteEventLog(tmp_path)
+    yield made
+    made.close()
+
+
+def slate(request_id: str, k: int = 3, **fields: Any) -> SlateRecord:
+    """k slots, 2 tasks, 5 feature columns, every value different."""
+    base = len(request_id)
+    plain: dict[str, Any] = {
+        "request_id": request_id, "log_seq": 0, "time_us": 77, "user_id": "u", "session_id": "s",
+        "page": 1, "surface": "home", "release_id": "r1", "policy_version": "p1", "policy": "{}",
+        "draw_key": 2**64 - 1, "arms": {"exp": "b", "other": "a"}, "degraded": ["fresh"],
+        "item_id": [10 * base + j for j in range(k)], "video_id": [f"v{j}" for j in range(k)],
+        "sources": [["popular"] * j for j in range(k)],
+        "source_scores": [[j + i / 4 for i in range(j)] for j in range(k)],
+        "tasks": ["click", "watch_s"], "predictions": [[j / 8, j + 0.5] for j in range(k)],
+        "value": [j / 2 for j in range(k)], "propensity": [1 / (j + 1) for j in range(k)],
+        "n_eligible": [50 - j for j in range(k)], "reason": [f"because {j}" for j in range(k)],
+        "is_repeat": [j == 1 for j in range(k)],
+        "features": np.arange(5 * k, dtype=np.float32).tobytes(), "n_features": 5,
+        "trace": {"stage_ms": {"rank": 1.5}},
+    }  # fmt: skip
+    return SlateRecord(**{**plain, **fields})
+
+
+CANDIDATES = CandidateRecord(
+    item_id=[1, 2],
+    sources={"popular": [0.5, math.nan]},
+    value=[1.0, 2.0],
+    user_features=np.ones(3, np.float32).tobytes(),
+    item_features=np.arange(8, dtype=np.float32).tobytes(),
+    n_item_features=4,
+    share=0.02,
+)
+
+
+def test_events_and_slates_share_one_sequence(log: SqliteEventLog) -> None:
+    event = Event(event_id="a", kind="click", user_id="u", time_us=1)
+    assert log.append([event], [slate("r"), slate("rr")]) == [1, 2, 3]
+    assert log.append([event], [slate("rr"), slate("rrr"), slate("rrr")]) == [1, 3, 4, 4]
+    assert log.last_seq() == 4
+    found = log.slate("rr")
+    assert found == msgspec.structs.replace(slate("rr"), log_seq=3)
+    assert log.slate("nobody") is None
+
+
+def test_the_logged_candidates_come_back_with_their_gaps(log: SqliteEventLog) -> None:
+    log.append([], [slate("r", candidates=CANDIDATES)])
+    found = log.slate("r")
+    assert found is not None
+    assert found.candidates is not None
+    assert math.isnan(found.candidates.sources["popular"][1])
+    assert found.candidates.items().tolist() == [[0, 1, 2, 3], [4, 5, 6, 7]]
+    assert found.feature_rows().tolist() == np.arange(15).reshape(3, 5).tolist()
+
+
+def test_slates_are_scanned_in_order_and_found_by_viewer(log: SqliteEventLog) -> None:
+    log.append([], [slate(f"r{i}", user_id=f"u{i % 2}") for i in range(7)])
+    pages = list(log.scan_slates(2, batch_rows=2))
+    assert [[r.log_seq for r in page] for page in pages] == [[3, 4], [5, 6], [7]]
+    assert [r.request_id for r in log.slates_of("u1", 2)] == ["r5", "r3"]
+    assert list(log.scan_slates(7)) == []
+
+
+def test_rows_are_one_per_slot_in_the_columns_of_slates(log: SqliteEventLog) -> None:
+    log.append([], [slate("r", k=2), slate("empty", k=0), slate("rrrr", k=3)])
+    table = log.slates_table()
+    assert table.schema == SLATES
+    assert table["request_id"].to_pylist() == ["r", "r", "rrrr", "rrrr", "rrrr"]
+    assert table["slot"].to_pylist() == [0, 1, 0, 1, 2]
+    assert table["log_seq"].to_pylist() == [1, 1, 3, 3, 3]
+    row = table.slice(3, 1).to_pylist()[0]
+    assert row["item_id"] == 41
+    assert row["sources"] == ["popular"]
+    assert row["predictions"] == [0.125, 1.5]
+    assert row["propensity"] == 0.5
+    assert row["is_repeat"] is True
+    assert row["features"] == [5.0, 6.0, 7.0, 8.0, 9.0]
+    assert row["draw_key"] == 2**64 - 1
+    assert dict(row["arms"]) == {"exp": "b", "other": "a"}
+    assert slate("r").rows().num_rows == 3
+
+
+def test_no_slates_give_an_empty_table(log: SqliteEventLog) -> None:
+    assert log.slates_table().equals(SLATES.empty_table())
+    assert slate_rows([slate("r", k=0)]).num_rows == 0
+
+
+@pytest.mark.parametrize(
+    ("fields", "column"),
+    [({"value": [1.0]}, "value"), ({"features": b"1234"}, "features"), ({"reason": []}, "reason")],
+)
+def test_a_slate_with_a_column_of_another_length_is_refused(
+    log: SqliteEventLog, fields: dict[str, Any], column: str
+) -> None:
+    with pytest.raises(InvalidInput, match=f"request 'r': {column}"):
+        log.append([], [slate("ok"), slate("r", **fields)])
+    assert log.last_seq() == 0
