@@ -16,8 +16,8 @@ class RankingConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    experts: Positive = Field(4, description="expert networks that all tasks share")
-    expert_hidden: tuple[Positive, ...] = Field((128, 64), description="ReLU layers of each expert")
+    experts: Positive = Field(8, description="expert networks that all tasks share")
+    expert_hidden: tuple[Positive, ...] = Field((64, 32), description="ReLU layers of each expert")
     head_hidden: Positive = Field(32, description="ReLU layer of each task's head")
     gate_dropout: Share = Field(0.1, description="chance that a gate ignores an expert in training")
     dropout: Share = Field(0.1, description="of the experts' first layer in training")
@@ -25,9 +25,9 @@ class RankingConfig(BaseModel):
         5.0, description="standardised inputs beyond this many deviations are cut"
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="of AdamW, at its peak")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(1e-2, description="of AdamW")
-    batch_size: Positive = Field(1024, description="rows per step")
-    epochs: Positive = Field(8, description="passes over the rows at most")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.1, description="of AdamW")
+    batch_size: Positive = Field(512, description="rows per step")
+    epochs: Positive = Field(4, description="passes over the rows at most")
     patience: Positive = Field(
         2, description="epochs without a better held-out loss before it stops"
     )
