@@ -14,7 +14,7 @@ import pytest
 from upnext.core.columns import EVENTS, HISTORIES
 from upnext.core.errors import InvalidInput, Unavailable
 from upnext.core.event import Event
-from upnext.events import ImportCount, SqliteEventLog, event_body, segments, stamped
+from upnext.events import ImportCount, SqliteEventLog, database, event_body, segments, stamped
 from upnext.events.imported_ids import ImportedIds, write_ids
 
 
@@ -232,6 +232,24 @@ def test_a_full_disk_is_unavailable_and_the_log_works_again_when_space_returns(
     assert ids_of(log) == [(1, "a")]
     connection.execute("PRAGMA max_page_count=1000000")
     assert log.append([event("b0"), event("a")]) == [2, 1]
+
+
+def test_a_failure_in_the_middle_of_a_transaction_leaves_nothing_of_it(
+    log: SqliteEventLog, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    find = database.find_keys
+
+    def fail_at_slates(connection: sqlite3.Connection, table: str, keys: list[bytes]) -> object:
+        if table == "slates":  # asked for after the events were inserted
+            raise sqlite3.OperationalError("disk I/O error")
+        return find(connection, table, keys)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(database, "find_keys", fail_at_slates)
+        with pytest.raises(Unavailable, match="disk I/O error"):
+            log.append([event("lost")])
+    assert ids_of(log) == []
+    assert log.append([event("kept"), event("lost")]) == [1, 2]
 
 
 def test_a_limit_on_file_size_is_unavailable_and_nothing_acknowledged_is_lost(

@@ -19,7 +19,7 @@ from upnext.state.stored_key import stored_key
 READER = """
 import sys, pathlib
 from upnext.state import LmdbState
-state = LmdbState(pathlib.Path(sys.argv[1]), read_only=True)
+state = LmdbState(pathlib.Path(sys.argv[1]), read_only=True, map_size=1 << 17)
 for line in sys.stdin:
     value = state.get([line.strip().encode()])[0]
     sys.stdout.write(f"{state.watermark()} {None if value is None else len(value)}\\n")
