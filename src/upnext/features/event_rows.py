@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Protocol
@@ -20,13 +20,11 @@ class ReadLog(Protocol):
     def histories(self) -> pa.Table: ...
 
 
-def events_of(table: pa.Table, fields: Iterable[str] | None = None) -> list[Event]:
-    """The rows of a table of core.columns.EVENTS, in its order; `fields`: only these (and the required ones)."""
-    wanted = set(Event.__struct_fields__ if fields is None else fields)
-    wanted |= {"event_id", "kind", "user_id", "time_us"}
+def events_of(table: pa.Table) -> list[Event]:
+    """The rows of a table with columns of core.columns.EVENTS, in its order; a column that is absent is at its default."""
     names, columns = [], []
     for name in Event.__struct_fields__:
-        if name in wanted and name in table.column_names:
+        if name in table.column_names:
             column = table.column(name)
             if column.null_count < len(column):
                 names.append(name)

@@ -129,7 +129,7 @@ class AffinityBlock:
 
     def _words(self, out: Float32, column: Int64, reading: Reading) -> None:
         history = reading.history
-        tally = Tally.of(column[history.item_id], reading.relevant, history.time_us)
+        tally = Tally.of(column[history.item_id], reading.relevant)
         places = tally.places(column[reading.item_id])
         out[:, 0] = _log(tally.shown)[places]
         out[:, 1] = _log(tally.relevant)[places]
@@ -138,10 +138,7 @@ class AffinityBlock:
     def _tags(self, out: Float32, reading: Reading) -> None:
         tags, history = self._view.tags, reading.history
         mine, theirs = tags[history.item_id], tags[reading.item_id]
-        width = mine.shape[1]
-        tally = Tally.of(
-            mine.ravel(), np.repeat(reading.relevant, width), np.repeat(history.time_us, width)
-        )
+        tally = Tally.of(mine.ravel(), np.repeat(reading.relevant, mine.shape[1]))
         places = tally.places(theirs)
         lift = tally.lift(places, reading.base_rate)
         out[:, 0] = _log(tally.shown[places].sum(axis=1))
@@ -149,14 +146,18 @@ class AffinityBlock:
         out[:, 2] = lift.max(axis=1)
 
     def _video(self, out: Float32, reading: Reading) -> None:
-        history = reading.history
-        tally = Tally.of(history.item_id, reading.relevant, history.time_us)
-        places = tally.places(reading.item_id)
-        last_us = tally.last_us[places]
-        out[:, 0] = _log(tally.shown[places])
-        out[:, 1] = tally.relevant[places] > 0
-        out[:, 2] = _log(np.maximum(reading.time_us - last_us, 0) / HOUR_US) * (last_us > 0)
-        out[:, 3] = tally.shown[places] > 0
+        history, item_id = reading.history, reading.item_id
+        met, inverse = np.unique(history.item_id, return_inverse=True)
+        last_us = np.zeros(len(met), np.int64)
+        last_us[inverse] = history.time_us  # in order of time: the last of equal places stays
+        places = np.minimum(np.searchsorted(met, item_id), len(met) - 1)
+        rows = np.flatnonzero(met[places] == item_id)
+        places = places[rows]
+        out[rows, 0] = _log(np.bincount(inverse))[places]
+        out[rows, 1] = np.bincount(inverse[reading.relevant], minlength=len(met))[places] > 0
+        since_us = np.maximum(reading.time_us - last_us, 0)
+        out[rows, 2] = (_log(since_us / HOUR_US) * (last_us > 0))[places]
+        out[rows, 3] = 1
 
     def _current(self, out: Float32, reading: Reading) -> None:
         view, item_id, current = self._view, reading.item_id, reading.current

@@ -56,7 +56,7 @@ def labels_of(events: pl.DataFrame, config: FeaturesConfig = DEFAULT_CONFIG) -> 
     `events`: core.columns.EVENTS in the order in which they are to count (of the log, or of time). Columns: user_id, item_id,
     time_us, flags, is_impression, `event` (row in `events` of the impression, or of the feedback that came without one), what
     that event says of the context, and LABELS, NaN where not known."""
-    joined = join_feedback([events.to_arrow()], None, config)
+    joined = join_feedback(events, None, config)
     labels = labels_from(joined.flags, joined.watch_s, has_long_view=has_long_view(events))
     rows = {
         "user_id": np.array(joined.user_ids, dtype=object)[joined.user],

@@ -144,7 +144,7 @@ class _Shown:
 def _shown(
     events: pl.DataFrame, slates: pl.DataFrame | None, after_us: int, config: FeaturesConfig
 ) -> _Shown:
-    joined = join_feedback([events.to_arrow()], None, config)
+    joined = join_feedback(events, None, config)
     is_shown = (joined.flags & Flag.IMPRESSION) != 0
     rows = pl.DataFrame(
         {

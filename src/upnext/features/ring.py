@@ -107,14 +107,16 @@ class Ring:
     def open(self, item_id: int, time_us: int, view: int, request: int) -> int:
         """The position of a new, empty row; `trim` after filling it."""
         counts = self._counts()  # before the row is there, or it would count twice
+        counts[item_id] = counts.get(item_id, 0) + 1
         i = len(self.item)
+        row = (item_id, time_us, 0.0, 0, view, request, self.mark)
         if i and time_us < self.time[-1]:
             i = bisect_right(self.time, time_us)
-        for column, value in zip(
-            self._columns, (item_id, time_us, 0.0, 0, view, request, self.mark)
-        ):
-            column.insert(i, value)
-        counts[item_id] = counts.get(item_id, 0) + 1
+            for column, value in zip(self._columns, row):
+                column.insert(i, value)
+        else:
+            for column, value in zip(self._columns, row):
+                column.append(value)
         return i
 
     def retime(self, i: int, time_us: int) -> int:

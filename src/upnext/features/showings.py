@@ -80,7 +80,7 @@ def showings_of(
 
     Events count in order of time (ties in order of the log), so feedback that was logged late still joins its showing."""
     events = events_by_time(log, before_us)
-    joined = join_feedback([events.to_arrow()], log.histories(), config)
+    joined = join_feedback(events, log.histories(), config)
     moment, moments = _moments(joined, events, view)
     return Showings(
         joined.user,
@@ -114,9 +114,10 @@ def _moments(
     timed = np.flatnonzero(joined.event >= 0)
     if not len(timed):
         return moment, ()
-    pairs = np.stack([joined.user[timed], joined.time_us[timed]], axis=1)
-    _, first, inverse = np.unique(pairs, axis=0, return_index=True, return_inverse=True)
-    moment[timed] = inverse.reshape(-1)
+    user, time_us = joined.user[timed], joined.time_us[timed]  # sorted: by viewer, then time
+    is_new = np.append(True, (np.diff(user) != 0) | (np.diff(time_us) != 0))
+    moment[timed] = np.cumsum(is_new) - 1
+    first = np.flatnonzero(is_new)
     rows = timed[first]
     context = events.select("surface", "device", "country")[joined.event[rows]]
     profiles = {

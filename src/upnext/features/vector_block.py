@@ -16,7 +16,9 @@ N_RECENT = 10
 class VectorBlock:
     """`item_static` float32[m, s] by item_id; a video beyond its rows has zeros until `replace` brings it."""
 
-    def __init__(self, item_static: Float32 | VectorTable, names: Sequence[str] | None = None) -> None:
+    def __init__(
+        self, item_static: Float32 | VectorTable, names: Sequence[str] | None = None
+    ) -> None:
         own = (
             tuple(names)
             if names is not None
