@@ -45,12 +45,12 @@ class TwoTowerConfig(BaseModel):
     mask_seen: bool = Field(
         True, description="videos in the pooled history are no negatives: serving excludes them"
     )
-    n_uniform: Positive = Field(2048, description="uniform negatives shared by a batch")
+    n_uniform: Positive = Field(512, description="uniform negatives shared by a batch")
     temperature: Annotated[float, Field(gt=0)] = Field(0.07, description="divides the cosine")
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak of Adam's rate")
     reg: Annotated[float, Field(ge=0)] = Field(1e-4, description="weight decay of dense layers")
-    batch_size: Positive = Field(1024, description="examples a step")
-    epochs: Positive = Field(4, description="passes over the examples")
+    batch_size: Positive = Field(512, description="examples a step")
+    epochs: Positive = Field(2, description="passes over the examples")
     seed: int = Field(0, description="of weights, order, dropout and negatives")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where it is")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
