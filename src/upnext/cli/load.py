@@ -29,7 +29,9 @@ class LoadPlan(msgspec.Struct):
     warm_s: float = 2.0  # sent but not counted
     seed: int = 0
     n_connections: int = 32
-    closed_loop: bool = False  # one connection per `n_connections`, next request when the answer is there
+    closed_loop: bool = (
+        False  # one connection per `n_connections`, next request when the answer is there
+    )
 
 
 class LoadResult(msgspec.Struct):

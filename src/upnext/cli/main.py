@@ -47,7 +47,9 @@ def init(
 
 @app.command("import")
 def import_(
-    source: Annotated[Path, typer.Argument(help="A mapping file (TOML), or with --layout a folder.")],
+    source: Annotated[
+        Path, typer.Argument(help="A mapping file (TOML), or with --layout a folder.")
+    ],
     layout: Annotated[
         str | None, typer.Option(help="A public layout instead of a mapping: kuairand, movielens.")
     ] = None,
@@ -65,7 +67,9 @@ def import_(
 
 @app.command()
 def validate(
-    source: Annotated[Path, typer.Argument(help="A mapping file (TOML), or with --layout a folder.")],
+    source: Annotated[
+        Path, typer.Argument(help="A mapping file (TOML), or with --layout a folder.")
+    ],
     layout: Annotated[str | None, typer.Option(help="kuairand or movielens.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -95,11 +99,17 @@ def train(
 def evaluate(
     since: Annotated[
         str | None,
-        typer.Option("--from", help="Judge on what was shown from this instant on (ISO with offset)."),
+        typer.Option(
+            "--from", help="Judge on what was shown from this instant on (ISO with offset)."
+        ),
     ] = None,
     until: Annotated[str | None, typer.Option(help="... and before this one.")] = None,
-    release: Annotated[str | None, typer.Option(help="A release id; default: the current one.")] = None,
-    users: Annotated[int, typer.Option(help="At most this many viewers, drawn at random.")] = 20_000,
+    release: Annotated[
+        str | None, typer.Option(help="A release id; default: the current one.")
+    ] = None,
+    users: Annotated[
+        int, typer.Option(help="At most this many viewers, drawn at random.")
+    ] = 20_000,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -129,7 +139,9 @@ def demo(
     viewers: Annotated[int, typer.Option(help="Viewers of the made-up platform.")] = 500,
     videos: Annotated[int, typer.Option(help="Videos of the made-up platform.")] = 2_000,
     seed: Annotated[int, typer.Option(help="Of the made-up platform.")] = 0,
-    once: Annotated[bool, typer.Option("--once", help="Build everything, print, don't serve.")] = False,
+    once: Annotated[
+        bool, typer.Option("--once", help="Build everything, print, don't serve.")
+    ] = False,
 ) -> None:
     """A working platform with pages to look at: makes a world, imports, trains, serves."""
     from upnext.cli.demo import run
@@ -157,7 +169,9 @@ def recommend(
     surface: Annotated[str, typer.Option(help="home, shorts, upnext or your own.")] = "home",
     size: Annotated[int, typer.Option("--size", "-n", help="Slots of the page.")] = 10,
     video: Annotated[str | None, typer.Option(help="The video being watched, for upnext.")] = None,
-    explain: Annotated[bool, typer.Option("--explain", help="Show where each slot comes from.")] = False,
+    explain: Annotated[
+        bool, typer.Option("--explain", help="Show where each slot comes from.")
+    ] = False,
     config: Config = None,
     as_json: Json = False,
 ) -> None:

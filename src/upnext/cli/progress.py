@@ -27,7 +27,8 @@ class RichProgress:
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._name, self._unit = "", ""
-        self._done, self._total = 0, None
+        self._done = 0
+        self._total: int | None = None
         self._began_s = self._last_line_s = 0.0
         self._shown = ""
 

@@ -33,11 +33,11 @@ class TwoTowerConfig(BaseModel):
         "impressions", description="what counts as an example: every showing, or relevant ones"
     )
     relevant_weight: Annotated[float, Field(gt=0)] = Field(
-        2.0, description="weight of a relevant example where a plain showing has 1"
+        4.0, description="weight of a relevant example where a plain showing has 1"
     )
     label_histories: bool = Field(True, description="imported untimed showings are examples too")
     only_first: bool = Field(True, description="a showing of a video seen before is no example")
-    max_per_user: Positive = Field(100, description="latest examples of one user at most")
+    max_per_user: Positive = Field(30, description="latest examples of one user at most")
     equal_users: bool = Field(False, description="every user's examples weigh the same in sum")
     pairing: Literal["candidate", "importance", "refined"] = Field(
         "candidate", description="how the sampled softmax is corrected (METHODS B1 a, b, c)"

@@ -1,0 +1,323 @@
+"""One training job: from the log to a published release.
+
+    content      title encoder, tag vectors, content vectors of the catalogue
+    generators   two-tower network and item-to-item neighbours, on showings before t0
+    rows         the log after t0 replayed through those generators: what the ranker learns from
+    ranker       the multi-task network and the merge's weights, on rows before the gate's window
+    gate         that release judged on the window, beside the current release (the first one: beside popularity)
+    refit        the generators again, on every showing there is; the ranker stays
+    publish      index, checksums, one rename
+
+The gate's models have not seen the gate's window; the release's generators have (the final refit), its ranker has not.
+Killed anywhere, the job goes on with `resume` from its last whole stage or epoch, to the same weights.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from upnext.artifacts.releases import ReleaseStore
+from upnext.catalog.view import CatalogView
+from upnext.content.encoder import ContentEncoder, fit_content
+from upnext.core.clock import HOUR_US
+from upnext.core.columns import VIDEO_STATUSES
+from upnext.core.errors import InvalidInput
+from upnext.core.protocols import Progress
+from upnext.core.types import Float32
+from upnext.events.log import SqliteEventLog
+from upnext.features.context import ContextEncoder, Vocabulary
+from upnext.features.counters import CounterTable
+from upnext.features.replay import replay
+from upnext.features.showings import Showings, showings_of
+from upnext.learn.blend import fit_blend
+from upnext.learn.cbow import learn_tag_vectors
+from upnext.learn.export_text import title_encoder
+from upnext.learn.job import Job
+from upnext.learn.judge import Judgement, NoHydrator, judge
+from upnext.learn.rows_file import load_rows, save_rows
+from upnext.pipeline.assemble import Parts, assemble
+from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
+from upnext.pipeline.release_parts import Reduction, ReleaseParts
+from upnext.pipeline.rows import Drawing, gather_rows, share_of
+from upnext.ranking.ranker_learner import RankerLearner
+from upnext.retrieval.covisits import neighbours_of
+from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.two_tower import TwoTowerLearner
+from upnext.settings.settings import Settings
+
+ACTIVE = VIDEO_STATUSES.index("active")
+STATIC_SIZE = 32
+FEW_SHOWINGS = 200
+
+
+@dataclass(frozen=True)
+class TrainReport:
+    """What a training job did."""
+
+    release_id: str | None  # None: the gate refused it
+    is_promoted: bool
+    judgement: Judgement
+    metrics: Mapping[str, float]
+    notes: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Instants:
+    """The job's boundaries, UTC microseconds."""
+
+    t0_us: int  # generators of the first pass learn before, ranker rows come after
+    gate_us: int  # the gate's window begins
+    until_us: int  # nothing at or after is seen
+
+
+class Training:
+    """One job over opened stores."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        view: CatalogView,
+        log: SqliteEventLog,
+        releases: ReleaseStore,
+        progress: Progress,
+    ) -> None:
+        self._settings = settings
+        self._view = view
+        self._log = log
+        self._releases = releases
+        self._progress = progress
+
+    def run(self, until_us: int | None, *, resume: bool, force: bool) -> TrainReport:
+        """Learns from everything before `until_us` (None: everything) and publishes if the gate accepts, or `force`."""
+        learn = self._settings.learn
+        torch.set_num_threads(learn.threads or torch.get_num_threads())
+        torch.use_deterministic_algorithms(True)
+        showings = self._showings(until_us)
+        instants = instants_of(showings, until_us, self._settings)
+        identity = {
+            "log_seq": self._log.last_seq(),
+            "n_videos": self._view.n_items,
+            "until_us": instants.until_us,
+            "settings": self._settings.model_dump(mode="json"),
+        }
+        job = Job(self._settings.folder / "training", identity, resume=resume)
+        first = job.folder / "first"
+        job.stage("content", self._content)
+        content = np.load(job.folder / "content" / "vectors.npy")
+        vocabulary = vocabulary_of(showings)
+        before_t0 = showings.before(instants.t0_us)
+        job.stage(
+            "generators", lambda f: self._generators(f, before_t0, content, vocabulary, resume)
+        )
+        self._release_folder(job, "generators", first, content, vocabulary)
+        rows_said = job.stage("rows", lambda f: self._rows(f, first, showings, instants))
+        said = job.stage("ranker", lambda f: self._ranker(f, job.folder / "rows"))
+        shutil.copytree(job.folder / "ranker" / "ranker", first / "ranker", dirs_exist_ok=True)
+        shutil.copytree(job.folder / "ranker" / "blend", first / "blend", dirs_exist_ok=True)
+        judgement = Judgement.from_json(
+            job.stage("gate", lambda f: self._gate(first, showings, instants).to_json())
+        )
+        notes = [str(note) for note in said["notes"]]
+        metrics = {k: float(v) for k, v in said["metrics"].items()}
+        if not judgement.accepted and not force:
+            return TrainReport(None, False, judgement, metrics, tuple(notes))
+        job.stage("refit", lambda f: self._generators(f, showings, content, vocabulary, resume))
+        folder = self._releases.begin()
+        self._release_folder(job, "refit", folder, content, vocabulary)
+        shutil.copytree(job.folder / "ranker" / "ranker", folder / "ranker")
+        shutil.copytree(job.folder / "ranker" / "blend", folder / "blend", dirs_exist_ok=True)
+        release_id = self._releases.publish(
+            folder,
+            settings=self._settings.model_dump(mode="json"),
+            data_window=self._window(showings, instants) | {"rows": dict(rows_said)},
+            metrics={**metrics, **judgement.metrics, "gate": judgement.word},
+            parent=self._releases.current(),
+        )
+        job.finish()
+        return TrainReport(release_id, True, judgement, metrics, tuple(notes))
+
+    def _showings(self, until_us: int | None) -> Showings:
+        self._progress.start("read the log", None, "showings")
+        showings = showings_of(self._log, self._view, self._settings.features, before_us=until_us)
+        self._progress.advance(len(showings))
+        self._progress.done()
+        if len(showings) < FEW_SHOWINGS:
+            raise InvalidInput(
+                f"train: expected at least {FEW_SHOWINGS} showings, got {len(showings)}; "
+                "until then the popularity feed serves"
+            )
+        return showings
+
+    def _content(self, folder: Path) -> Mapping[str, Any]:
+        """Fits and saves the content encoder, the catalogue's content vectors and their leading components."""
+        config, seed = self._settings.content, self._settings.learn.seed
+        videos = self._view.table()
+        titles = [title or "" for title in videos.column("title").to_pylist()]
+        text = title_encoder(config.text_model, titles, folder / "text", seed=seed)
+        names = [self._view.value_of("tag", code) for code in range(self._view.n_codes("tag"))]
+        tags = learn_tag_vectors(
+            self._view.tags[: len(titles)], names, size=config.tag_size, seed=seed,
+            progress=self._progress,
+        )  # fmt: skip
+        encoder: ContentEncoder = fit_content(videos, text, tags)
+        encoder.save(folder / "content")
+        vectors = encoder.encode_table(videos)
+        np.save(folder / "vectors.npy", vectors)
+        Reduction.fit(vectors, STATIC_SIZE).save(folder / "reduction.npz")
+        return {"size": int(vectors.shape[1]), "n_videos": len(vectors)}
+
+    def _generators(
+        self,
+        folder: Path,
+        showings: Showings,
+        content: Float32,
+        vocabulary: Vocabulary,
+        resume: bool,
+    ) -> Mapping[str, Any]:
+        config, learn = self._settings.retrieval, self._settings.learn
+        two_tower = config.two_tower.model_copy(update={"seed": learn.seed, "device": learn.device})
+        learner = TwoTowerLearner(two_tower, folder=folder)
+        has_checkpoint = resume and any(folder.glob("*.npz"))
+        said = learner.learn(
+            showings, content, ContextEncoder(vocabulary), progress=self._progress,
+            resume=has_checkpoint,
+        )  # fmt: skip
+        learner.export(folder / "retrieval")
+        neighbours = neighbours_of(showings, len(content), config.item_to_item, self._progress)
+        neighbours.save(folder / "covisits")
+        return dict(said)
+
+    def _release_folder(
+        self, job: Job, generators: str, target: Path, content: Float32, vocabulary: Vocabulary
+    ) -> None:
+        """A release's folder without a ranker: content, towers, neighbours, index, starting weights of the blend."""
+        if (target / "features.json").exists():
+            return
+        target.mkdir(parents=True, exist_ok=True)
+        made, text = job.folder / generators, job.folder / "content"
+        shutil.copytree(text / "content", target / "content", dirs_exist_ok=True)
+        shutil.copyfile(text / "reduction.npz", target / "reduction.npz")
+        for name in ("retrieval", "covisits"):
+            shutil.copytree(made / name, target / name, dirs_exist_ok=True)
+        np.save(target / "static.npy", Reduction.load(text / "reduction.npz").apply(content))
+        vectors = np.load(target / "retrieval" / "item_vectors.npy")
+        active = np.flatnonzero(self._view.status[: len(vectors)] == ACTIVE)
+        index = FaissIndex.build(vectors[active], active, self._settings.retrieval.index)
+        index.save(target / "index")
+        Blend(CounterTable(), DEFAULT_WEIGHTS).save(target / "blend")
+        words = {"vocabulary": vocabulary.to_json()}
+        (target / "features.json").write_text(json.dumps(words, indent=1), "utf-8")
+
+    def _rows(
+        self, folder: Path, release: Path, showings: Showings, instants: Instants
+    ) -> Mapping[str, Any]:
+        learn = self._settings.learn
+        counters = CounterTable(self._view.n_items)
+        parts = offline_parts(self._settings, self._view, counters)
+        assembled = assemble(parts, ReleaseParts.load(release))
+        n_requests = int(
+            ((showings.time_us >= instants.t0_us) & (showings.time_us < instants.gate_us)).sum()
+        )
+        drawing = Drawing(
+            share_of(n_requests, learn.max_ranker_requests), learn.unshown_per_request, learn.seed
+        )
+        self._progress.start("replay for the ranker", None, "requests")
+        requests = replay(
+            self._log, self._view, counters, after_us=instants.t0_us,
+            before_us=instants.gate_us, config=self._settings.features,
+        )  # fmt: skip
+        gathered = gather_rows(requests, assembled, drawing, self._progress)
+        self._progress.done()
+        save_rows(folder / "rows.npz", gathered)
+        return {"n_rows": len(gathered.ranker), "share": drawing.share}
+
+    def _ranker(self, folder: Path, rows_folder: Path) -> Mapping[str, Any]:
+        learn = self._settings.learn
+        gathered = load_rows(rows_folder / "rows.npz")
+        learner = RankerLearner(
+            self._settings.ranking, seed=learn.seed, device=learn.device,
+            checkpoint=folder / "checkpoint.safetensors", progress=self._progress,
+        )  # fmt: skip
+        metrics = learner.learn(gathered.ranker)
+        learner.export(folder / "ranker", gathered.ranker)
+        label = gathered.ranker.labels["relevant"]
+        listed = gathered.is_listed & np.isfinite(label)
+        weights = dict(DEFAULT_WEIGHTS)
+        if len(np.unique(label[listed])) == 2:
+            weights = fit_blend(
+                gathered.blend[listed], label[listed], gathered.ranker.weight[listed]
+            )
+        Blend(CounterTable(), weights).save(folder / "blend")
+        finite = {k: float(v) for k, v in metrics.items() if np.isfinite(v)}
+        return {"metrics": finite, "notes": learner.notes}
+
+    def _gate(self, release: Path, showings: Showings, instants: Instants) -> Judgement:
+        return judge(
+            self._settings, self._view, self._log, self._releases, release, showings,
+            instants.gate_us, instants.until_us, self._progress,
+        )  # fmt: skip
+
+    def _window(self, showings: Showings, instants: Instants) -> dict[str, Any]:
+        timed = showings.time_us[showings.time_us > 0]
+        return {
+            "from_us": int(timed.min()) if len(timed) else 0,
+            "until_us": instants.until_us,
+            "ranker_from_us": instants.t0_us,
+            "ranker_until_us": instants.gate_us,
+            "n_showings": len(showings),
+            "n_users": len(showings.user_ids),
+            "log_seq": self._log.last_seq(),
+        }
+
+
+def offline_parts(settings: Settings, view: CatalogView, counters: CounterTable) -> Parts:
+    """The parts of a pipeline whose queries come from a replay, not from a request."""
+    return Parts(
+        view=view,
+        counters=counters,
+        hydrator=NoHydrator(),
+        surfaces=settings.surfaces,
+        pipeline=settings.pipeline,
+        filters=settings.filters,
+        retrieval=settings.retrieval,
+    )
+
+
+def instants_of(showings: Showings, until_us: int | None, settings: Settings) -> Instants:
+    """Where the first pass ends, where the gate's window begins and where everything ends.
+
+    A log too short for its window gives the last tenth of its showings to the gate. Untimed histories count as before t0."""
+    timed = np.sort(showings.time_us[showings.time_us > 0])
+    if not len(timed):
+        raise InvalidInput("train: expected events with times, got histories alone")
+    end = int(timed[-1]) + 1 if until_us is None else min(until_us, int(timed[-1]) + 1)
+    gate = end - int(settings.learn.gate_window_h * HOUR_US)
+    tenth = int(timed[int(0.9 * (len(timed) - 1))])
+    if (timed < gate).sum() < 0.5 * len(timed):
+        gate = tenth
+    before = timed[timed < gate]
+    t0 = int(before[int((1 - settings.learn.ranker_share) * (len(before) - 1))])
+    return Instants(t0, gate, end if until_us is None else until_us)
+
+
+def vocabulary_of(showings: Showings) -> Vocabulary:
+    """The commonest words of viewers and contexts, one count per moment."""
+    moments = showings.moments
+    return Vocabulary.learn(
+        {
+            "gender": (m.profile.gender for m in moments),
+            "language": (m.language or m.profile.language for m in moments),
+            "country": (m.country or m.profile.country for m in moments),
+            "city": (m.profile.city for m in moments),
+            "device": (m.device for m in moments),
+            "surface": (m.surface for m in moments),
+        }
+    )
