@@ -60,6 +60,9 @@ class Filter(Protocol):
 class FeatureReader(Protocol):
     """The compiled plan of all features."""
 
+    user_names: tuple[str, ...]
+    item_names: tuple[str, ...]
+
     def read(self, query: Query, candidates: Candidates) -> Features: ...
 
 

@@ -132,7 +132,7 @@ def _add_labels(columns: _Columns, replayed: Replayed, n_drawn: int, is_listed: 
 def _rows(columns: _Columns, assembled: Assembled) -> GatheredRows:
     plan = assembled.pipeline.features
     n = np.array(columns.n, np.int64)
-    f_user, f_item = len(plan.user_names), len(plan.item_names)  # type: ignore[attr-defined]
+    f_user, f_item = len(plan.user_names), len(plan.item_names)
     ranker = RankerRows(
         user=np.repeat(_stacked(columns.user, f_user), n, axis=0),
         items=_joined(columns.items, f_item),
@@ -140,8 +140,8 @@ def _rows(columns: _Columns, assembled: Assembled) -> GatheredRows:
         weight=np.concatenate(columns.weight) if columns.weight else np.zeros(0, np.float32),
         group=np.repeat(np.array(columns.group, np.int64), n),
         time_us=np.repeat(np.array(columns.time_us, np.int64), n),
-        user_names=plan.user_names,  # type: ignore[attr-defined]
-        item_names=plan.item_names,  # type: ignore[attr-defined]
+        user_names=plan.user_names,
+        item_names=plan.item_names,
     )
     listed = np.concatenate(columns.listed) if columns.listed else np.zeros(0, np.bool_)
     return GatheredRows(ranker, _joined(columns.blend, 8), listed)
