@@ -32,7 +32,7 @@ from upnext.serve.intake_words import AppendSlate, Failed, SlateDone
 from upnext.serve.time_ordered_id import time_ordered_id
 from upnext.serve.worker_metrics import WorkerMetrics
 
-MAX_DRAWS: Final = 4
+MAX_DRAWS: Final = 8  # of pages asked at once, each round stores at least one
 LOG_PATIENCE_S: Final = 3.0
 UNLOGGED: Final = "unlogged"
 _T = TypeVar("_T")
