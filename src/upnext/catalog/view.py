@@ -70,6 +70,19 @@ class CatalogView:
         return np.unique(np.concatenate(changed)) if changed else np.zeros(0, np.int64)
 
     @property
+    def change_seq(self) -> int:
+        """The number of the latest change that the arrays hold."""
+        return self._change_seq
+
+    def changed_since(self, change_seq: int) -> Int64:
+        """int64[m], ascending: the item_ids in the arrays that are new or changed after a change's number."""
+        select = "SELECT item_id FROM items WHERE change_seq > ? ORDER BY item_id"
+        with closing(open_reader(self.path)) as own, outage(self.path):
+            rows = own.execute(select, (change_seq,)).fetchall()
+        ids = np.array([row[0] for row in rows], np.int64)
+        return ids[ids < self.n_items]
+
+    @property
     def n_items(self) -> int:
         """Ids 0 to n_items - 1 exist."""
         return self._dense.n_items
@@ -236,10 +249,10 @@ class CatalogView:
             signed_up_us, age, gender, city, country, language, time_zone, bool(is_creator)
         )
 
-    def users(self) -> pa.Table:
-        """All users as core.columns.USERS, by user_id."""
+    def users(self, limit: int = -1) -> pa.Table:
+        """All users (or the first `limit`) as core.columns.USERS, by user_id."""
         with closing(open_reader(self.path)) as own, outage(self.path):
-            rows = own.execute("SELECT * FROM users ORDER BY user_id").fetchall()
+            rows = own.execute("SELECT * FROM users ORDER BY user_id LIMIT ?", (limit,)).fetchall()
         columns = [list(column) for column in zip(*rows)] if rows else [[] for _ in USERS]
         columns[-1] = [None if value is None else bool(value) for value in columns[-1]]
         return pa.table(columns, schema=USERS)

@@ -6,7 +6,6 @@ Vectors are a Zipf mixture of clusters, as tower outputs are; the ranker has the
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -27,7 +26,7 @@ from upnext.features.counters import CounterTable
 from upnext.features.showings import Showings
 from upnext.pipeline.assemble import assemble
 from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
-from upnext.pipeline.release_parts import Reduction, ReleaseParts
+from upnext.pipeline.release_parts import Reduction, ReleaseParts, write_catalog_marks
 from upnext.ranking.reference_ranker import write_reference_ranker
 from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.index import FaissIndex
@@ -133,8 +132,7 @@ def _release(settings: Settings, n_videos: int, progress: Progress) -> None:
     progress.advance(1)
     _neighbours(n_videos).save(folder / "covisits")
     Blend(CounterTable(), DEFAULT_WEIGHTS).save(folder / "blend")
-    words = {"vocabulary": vocabulary.to_json()}
-    (folder / "features.json").write_text(json.dumps(words), "utf-8")
+    write_catalog_marks(folder, np.ones(n_videos, np.bool_), view.change_seq, vocabulary)
     progress.advance(1)
     _ranker(folder, settings, view, n_videos)
     progress.advance(1)

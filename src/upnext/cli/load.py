@@ -10,6 +10,7 @@ import asyncio
 import sys
 import time
 from collections import deque
+from typing import cast
 
 import httptools
 import msgspec
@@ -58,8 +59,7 @@ class _Connection(asyncio.Protocol):
         self._n_bytes, self._degraded = 0, False
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)  # uvloop's is not a subclass
 
     def data_received(self, data: bytes) -> None:
         self._parser.feed_data(data)

@@ -82,7 +82,10 @@ EVENTS_SENT: Final = pa.schema(
         ("watch_s", pa.float64()),  # cumulative per view_id: the maximum counts
         ("query", pa.string()),
         ("text", pa.string()),
-        ("value", pa.float64()),  # watch: 1 or 0 for the platform's own long_view; survey: its answer
+        (
+            "value",
+            pa.float64(),
+        ),  # watch: 1 or 0 for the platform's own long_view; survey: its answer
         ("device", pa.string()),
         ("country", pa.string()),
         ("latitude", pa.float64()),
@@ -111,7 +114,10 @@ HISTORIES: Final = pa.schema(
         ("video_id", pa.string()),
         ("item_id", pa.int64()),
         ("is_like", pa.bool_()),
-        ("is_relevant", pa.bool_()),  # liked, or watched at least half (or the data's own long view)
+        (
+            "is_relevant",
+            pa.bool_(),
+        ),  # liked, or watched at least half (or the data's own long view)
     ]
 )
 

@@ -109,9 +109,7 @@ class History:
         return History(self.item_id[cut], self.time_us[cut], self.watch_s[cut], self.flags[cut])
 
 
-EMPTY_HISTORY: Final = History(
-    NO_ITEMS, NO_ITEMS, np.zeros(0, np.float32), np.zeros(0, np.uint16)
-)
+EMPTY_HISTORY: Final = History(NO_ITEMS, NO_ITEMS, np.zeros(0, np.float32), np.zeros(0, np.uint16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,14 +119,22 @@ class User:
     user_id: str
     profile: Profile = Profile()
     history: History = EMPTY_HISTORY
-    seen: Int64 = field(default_factory=lambda: NO_ITEMS)  # sorted unique: impressions and not-interested
-    seen_order: Int64 = field(default_factory=lambda: NO_ITEMS)  # the same ids, least recently seen first
+    seen: Int64 = field(
+        default_factory=lambda: NO_ITEMS
+    )  # sorted unique: impressions and not-interested
+    seen_order: Int64 = field(
+        default_factory=lambda: NO_ITEMS
+    )  # the same ids, least recently seen first
     not_interested: Int64 = field(default_factory=lambda: NO_ITEMS)  # sorted unique
     followed: Int64 = field(default_factory=lambda: NO_ITEMS)  # sorted creator codes
     muted_creators: Int64 = field(default_factory=lambda: NO_ITEMS)  # sorted creator codes
     muted_topics: tuple[str, ...] = ()
-    interests: Mapping[str, float] = field(default_factory=dict)  # topic -> weight, of more and less
-    searches: Int64 = field(default_factory=lambda: NO_ITEMS)  # hashed uni- and bigrams, order hidden
+    interests: Mapping[str, float] = field(
+        default_factory=dict
+    )  # topic -> weight, of more and less
+    searches: Int64 = field(
+        default_factory=lambda: NO_ITEMS
+    )  # hashed uni- and bigrams, order hidden
     n_impressions: int = 0
     n_relevant: int = 0
     last_time_us: int = 0
@@ -158,7 +164,9 @@ class Candidates:
     def __post_init__(self) -> None:
         for name, column in self.columns.items():
             if len(column) != len(self.item_id):
-                raise expected(f"candidates column {name!r}", f"{len(self.item_id)} rows", len(column))
+                raise expected(
+                    f"candidates column {name!r}", f"{len(self.item_id)} rows", len(column)
+                )
 
     def __len__(self) -> int:
         return len(self.item_id)
@@ -276,5 +284,3 @@ class Estimate:
     high: float
     n_effective: float
     verdict: str = "ok"
-
-

@@ -51,7 +51,9 @@ class SlotExplanation:
 def explain_slots(record: SlateRecord, weights: Mapping[str, float]) -> list[SlotExplanation]:
     """One explanation per slot of a logged slate; `weights` are those of its surface."""
     tasks = tuple(record.tasks)
-    predictions = np.asarray(record.predictions, np.float32).reshape(len(record.item_id), len(tasks))
+    predictions = np.asarray(record.predictions, np.float32).reshape(
+        len(record.item_id), len(tasks)
+    )
     parts = contributions(tasks, predictions, weights)
     return [
         SlotExplanation(

@@ -14,7 +14,6 @@ Killed anywhere, the job goes on with `resume` from its last whole stage or epoc
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -45,7 +44,7 @@ from upnext.learn.judge import Judgement, NoHydrator, judge
 from upnext.learn.rows_file import load_rows, save_rows
 from upnext.pipeline.assemble import Parts, assemble
 from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
-from upnext.pipeline.release_parts import Reduction, ReleaseParts
+from upnext.pipeline.release_parts import Reduction, ReleaseParts, write_catalog_marks
 from upnext.pipeline.rows import Drawing, gather_rows, share_of
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.retrieval.covisits import neighbours_of
@@ -54,6 +53,7 @@ from upnext.retrieval.two_tower import TwoTowerLearner
 from upnext.settings.settings import Settings
 
 ACTIVE = VIDEO_STATUSES.index("active")
+UNKNOWN = VIDEO_STATUSES.index("unknown")
 STATIC_SIZE = 32
 FEW_SHOWINGS = 200
 
@@ -213,8 +213,8 @@ class Training:
         index = FaissIndex.build(vectors[active], active, self._settings.retrieval.index)
         index.save(target / "index")
         Blend(CounterTable(), DEFAULT_WEIGHTS).save(target / "blend")
-        words = {"vocabulary": vocabulary.to_json()}
-        (target / "features.json").write_text(json.dumps(words, indent=1), "utf-8")
+        described = self._view.status[: len(vectors)] != UNKNOWN
+        write_catalog_marks(target, described, self._view.change_seq, vocabulary)
 
     def _rows(
         self, folder: Path, release: Path, showings: Showings, instants: Instants

@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from upnext.content.encoder import ContentEncoder
-from upnext.core.types import Float32, Int64, Query
+from upnext.core.types import Bool, Float32, Int64, Query
 from upnext.features.context import Vocabulary
 from upnext.features.vector_table import VectorTable
 from upnext.pipeline.blend import load_weights
@@ -88,7 +88,13 @@ class ReleaseParts:
     neighbours: Neighbours
     blend_weights: dict[str, float]
     ranker: OnnxRanker | None
-    n_items: int  # videos that the release was made with
+    described: Bool  # [n_items] the videos that the release was made with knew something of
+    change_seq: int  # the catalogue's, when the release was made
+
+    @property
+    def n_items(self) -> int:
+        """Videos that the release was made with."""
+        return len(self.described)
 
     @staticmethod
     def load(folder: Path, *, ranker_threads: int = 1) -> ReleaseParts:
@@ -108,17 +114,29 @@ class ReleaseParts:
             neighbours=Neighbours.load(folder / "covisits"),
             blend_weights=load_weights(folder / "blend"),
             ranker=OnnxRanker.load(folder / "ranker", ranker_threads) if has_ranker else None,
-            n_items=len(vectors),
+            described=np.load(folder / "described.npy"),
+            change_seq=int(meta["change_seq"]),
         )
 
-    def bring(self, item_id: Int64, rows: list[dict[str, object]], in_index: np.ndarray) -> None:
-        """Gives videos that came or changed later their vectors, from content alone.
+    def bring(self, item_id: Int64, rows: list[dict[str, object]], is_active: Bool) -> None:
+        """Takes in videos that came or changed later; a trained video keeps its vectors, any other gets them from its content.
 
-        rows: as CatalogView.videos gives them; in_index bool[m]: which of them may be retrieved."""
+        rows: as CatalogView.videos gives them; is_active bool[m]: which may be retrieved."""
         content = self.content.encode(rows)
-        inputs, vectors = self.tower.embed_new(content)
-        self.tower.put(item_id, inputs)
-        self.vectors.put(item_id, vectors)
         self.static.put(item_id, self.reduction.apply(content))
+        new = item_id >= self.n_items
+        new[~new] = ~self.described[item_id[~new]]
+        if new.any():
+            inputs, vectors = self.tower.embed_new(content[new])
+            self.tower.put(item_id[new], inputs)
+            self.vectors.put(item_id[new], vectors)
         self.index.remove(item_id)
-        self.index.add(item_id[in_index], vectors[in_index])
+        active = item_id[is_active]
+        self.index.add(active, self.vectors.rows(active))
+
+
+def write_catalog_marks(folder: Path, described: Bool, change_seq: int, words: Vocabulary) -> None:
+    """Writes features.json and described.npy: what of the catalogue a release was made with."""
+    np.save(folder / "described.npy", described)
+    meta = {"vocabulary": words.to_json(), "change_seq": change_seq}
+    (folder / "features.json").write_text(json.dumps(meta, indent=1), "utf-8")

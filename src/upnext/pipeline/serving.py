@@ -58,14 +58,14 @@ class Serving:
         """The catalogue's view."""
         return self._parts.view
 
-    def follow_catalog(self) -> int:
-        """Takes the catalogue's changes in; new and changed videos become retrievable -> how many changed."""
+    def follow_catalog(self) -> Int64:
+        """Takes the catalogue's changes in; new and changed videos become retrievable -> int64[m], which changed."""
         with self._lock:
             changed = self._parts.view.refresh()
             if len(changed):
                 self._assembled.allowed.clear()
                 self._bring(self._assembled, changed)
-            return len(changed)
+            return changed
 
     def follow_counters(self) -> None:
         """Reads changed counters and makes the popularity-like lists anew."""
@@ -86,8 +86,7 @@ class Serving:
             self._refused = current
             raise
         with self._lock:
-            known = 0 if assembled.release is None else assembled.release.n_items
-            self._bring(assembled, np.arange(known, self._parts.view.n_items, dtype=np.int64))
+            self._bring_later(assembled)
             self._assembled = assembled
         log.info("release swapped in", extra={"release_id": current})
         return True
@@ -101,8 +100,7 @@ class Serving:
                 log.error("release refused", extra={"release_id": current, "error": str(error)})
                 self._refused = current
             else:
-                known = assembled.release.n_items if assembled.release is not None else 0
-                self._bring(assembled, np.arange(known, self._parts.view.n_items, dtype=np.int64))
+                self._bring_later(assembled)
                 return assembled
         assembled = assemble(self._parts, None, NO_RELEASE)
         assembled.refresh_lists(self._clock.now_us())
@@ -118,6 +116,12 @@ class Serving:
         for surface in self._parts.surfaces:
             assembled.pipeline.recommend(Request("warm", "", surface, 1, now_us))
         return assembled
+
+    def _bring_later(self, assembled: Assembled) -> None:
+        """What the catalogue got since the release was made."""
+        if assembled.release is not None:
+            changed = self._parts.view.changed_since(assembled.release.change_seq)
+            self._bring(assembled, changed)
 
     def _bring(self, assembled: Assembled, item_id: Int64) -> None:
         release = assembled.release

@@ -72,7 +72,7 @@ def brain_of(settings: Settings, clock: Clock | None = None) -> Brain:
     serving = Serving(parts, releases, clock, reader=reader, ranker_threads=threads)
 
     def users(n: int) -> list[dict[str, Any]]:
-        return list(view.users().slice(0, n).to_pylist())
+        return list(view.users(n).to_pylist())
 
     def close() -> None:
         slates.close()

@@ -42,14 +42,18 @@ class ContentConfig(Section):
         "",
         description="a local sentence-transformers or ONNX model folder; empty: hashed n-grams, no download",
     )
-    text_size: Annotated[int, Field(ge=8)] = Field(48, description="dimensions of a title's n-gram vector")
+    text_size: Annotated[int, Field(ge=8)] = Field(
+        48, description="dimensions of a title's n-gram vector"
+    )
     tag_size: Annotated[int, Field(ge=4)] = Field(32, description="dimensions of a tag's vector")
 
 
 class ApiKey(Section):
     """A key and what it may do."""
 
-    key: Annotated[str, Field(min_length=8)] = Field(description="sent as `Authorization: Bearer <key>`")
+    key: Annotated[str, Field(min_length=8)] = Field(
+        description="sent as `Authorization: Bearer <key>`"
+    )
     scopes: tuple[Literal["read", "write", "admin"], ...] = Field(
         ("read",), description="read: feeds; write: events and catalogue; admin: everything"
     )
@@ -59,8 +63,12 @@ class ServeConfig(Section):
     """The HTTP edge."""
 
     host: str = Field("127.0.0.1", description="address to listen on")
-    port: Annotated[int, Field(ge=0, le=65535)] = Field(8900, description="port; 0 takes a free one")
-    workers: Annotated[int, Field(ge=1, le=64)] = Field(2, description="processes that answer requests")
+    port: Annotated[int, Field(ge=0, le=65535)] = Field(
+        8900, description="port; 0 takes a free one"
+    )
+    workers: Annotated[int, Field(ge=1, le=64)] = Field(
+        2, description="processes that answer requests"
+    )
     max_waiting: Annotated[int, Field(ge=1)] = Field(
         8, description="requests waiting per worker before a cheaper pipeline answers, flagged"
     )
@@ -79,13 +87,15 @@ class LearnConfig(Section):
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models train")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0: all")
     ranker_share: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.6, description="latest share of showings that the ranker learns from; generators of that pass see the rest"
+        0.6,
+        description="latest share of showings that the ranker learns from; generators of that pass see the rest",
     )
     max_ranker_requests: Annotated[int, Field(ge=100)] = Field(
         40_000, description="requests that become ranker rows, drawn at random beyond"
     )
     unshown_per_request: Annotated[int, Field(ge=0)] = Field(
-        16, description="retrieved but not shown candidates sampled per request for the relevant head"
+        16,
+        description="retrieved but not shown candidates sampled per request for the relevant head",
     )
     gate_window_h: Annotated[float, Field(gt=0)] = Field(
         24.0, description="last hours kept from the gate's models and used to compare releases"
@@ -93,7 +103,9 @@ class LearnConfig(Section):
     gate_margin: Annotated[float, Field(ge=0)] = Field(
         0.01, description="a release worse by more than this share is refused"
     )
-    gate_users: Annotated[int, Field(ge=10)] = Field(2_000, description="viewers that the gate scores at most")
+    gate_users: Annotated[int, Field(ge=10)] = Field(
+        2_000, description="viewers that the gate scores at most"
+    )
 
 
 def _surfaces() -> dict[str, SurfaceConfig]:
