@@ -30,7 +30,7 @@ from upnext.core.clock import HOUR_US
 from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import InvalidInput
 from upnext.core.protocols import Progress
-from upnext.core.types import Float32
+from upnext.core.types import Array, Float32
 from upnext.events.log import SqliteEventLog
 from upnext.features.context import ContextEncoder, Vocabulary
 from upnext.features.counters import CounterTable
@@ -47,9 +47,10 @@ from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
 from upnext.pipeline.release_parts import Reduction, ReleaseParts, write_catalog_marks
 from upnext.pipeline.rows import Drawing, gather_rows, share_of
 from upnext.ranking.ranker_learner import RankerLearner
+from upnext.retrieval.checkpoint import read_checkpoint
 from upnext.retrieval.covisits import neighbours_of
 from upnext.retrieval.index import FaissIndex
-from upnext.retrieval.two_tower import TwoTowerLearner
+from upnext.retrieval.two_tower import CHECKPOINT, TwoTowerLearner
 from upnext.settings.settings import Settings
 
 ACTIVE = VIDEO_STATUSES.index("active")
@@ -114,9 +115,7 @@ class Training:
         content = np.load(job.folder / "content" / "vectors.npy")
         vocabulary = vocabulary_of(showings)
         before_t0 = showings.before(instants.t0_us)
-        job.stage(
-            "generators", lambda f: self._generators(f, before_t0, content, vocabulary, resume)
-        )
+        job.stage("generators", lambda f: self._generators(f, before_t0, content, vocabulary))
         self._release_folder(job, "generators", first, content, vocabulary)
         rows_said = job.stage("rows", lambda f: self._rows(f, first, showings, instants))
         said = job.stage("ranker", lambda f: self._ranker(f, job.folder / "rows"))
@@ -129,7 +128,7 @@ class Training:
         metrics = {k: float(v) for k, v in said["metrics"].items()}
         if not judgement.accepted and not force:
             return TrainReport(None, False, judgement, metrics, tuple(notes))
-        job.stage("refit", lambda f: self._generators(f, showings, content, vocabulary, resume))
+        job.stage("refit", lambda f: self._refit(f, showings, content, vocabulary))
         folder = self._releases.begin()
         self._release_folder(job, "refit", folder, content, vocabulary)
         shutil.copytree(job.folder / "ranker" / "ranker", folder / "ranker")
@@ -175,20 +174,38 @@ class Training:
         return {"size": int(vectors.shape[1]), "n_videos": len(vectors)}
 
     def _generators(
+        self, folder: Path, showings: Showings, content: Float32, vocabulary: Vocabulary
+    ) -> Mapping[str, Any]:
+        """The first pass: both generators from nothing."""
+        epochs = self._settings.retrieval.two_tower.epochs
+        return self._learn_generators(folder, showings, content, vocabulary, epochs, None)
+
+    def _refit(
+        self, folder: Path, showings: Showings, content: Float32, vocabulary: Vocabulary
+    ) -> Mapping[str, Any]:
+        """The final refit: the first pass's towers go on over every showing, so that their scores keep their meaning."""
+        arrays, _ = read_checkpoint(folder.parent / "generators" / CHECKPOINT)
+        weights = {k: v for k, v in arrays.items() if not k.startswith("optimiser:")}
+        epochs = self._settings.learn.refit_epochs
+        return self._learn_generators(folder, showings, content, vocabulary, epochs, weights)
+
+    def _learn_generators(
         self,
         folder: Path,
         showings: Showings,
         content: Float32,
         vocabulary: Vocabulary,
-        resume: bool,
+        epochs: int,
+        start_from: Mapping[str, Array] | None,
     ) -> Mapping[str, Any]:
         config, learn = self._settings.retrieval, self._settings.learn
-        two_tower = config.two_tower.model_copy(update={"seed": learn.seed, "device": learn.device})
+        two_tower = config.two_tower.model_copy(
+            update={"seed": learn.seed, "device": learn.device, "epochs": epochs}
+        )
         learner = TwoTowerLearner(two_tower, folder=folder)
-        has_checkpoint = resume and any(folder.glob("*.npz"))
         said = learner.learn(
             showings, content, ContextEncoder(vocabulary), progress=self._progress,
-            resume=has_checkpoint,
+            resume=(folder / CHECKPOINT).exists(), start_from=start_from,
         )  # fmt: skip
         learner.export(folder / "retrieval")
         neighbours = neighbours_of(showings, len(content), config.item_to_item, self._progress)

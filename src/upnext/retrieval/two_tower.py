@@ -149,10 +149,12 @@ class TwoTowerLearner:
         progress: Progress | None = None,
         resume: bool = False,
         stop_after: int | None = None,
+        start_from: Mapping[str, Array] | None = None,
     ) -> Mapping[str, float]:
         """{"loss", "n_examples", "epochs"} after the configured epochs.
 
         content float32[n_items, c] by item_id. resume goes on from the folder's checkpoint when there is one.
+        start_from: weights of an earlier network of the same shapes (a snapshot), to fine-tune on these showings.
         stop_after ends after that many epochs (of a training that is to be resumed).
         Raises InvalidInput for no examples, or for a checkpoint of other data or another config."""
         progress = progress or NoProgress()
@@ -162,6 +164,10 @@ class TwoTowerLearner:
         self._prepare(showings, labels, content, context)
         reader = BatchReader(showings, labels, context, self.config, len(content))
         network = self._built()
+        if start_from is not None:
+            network.load_state_dict(
+                {k: torch.from_numpy(np.array(v)) for k, v in start_from.items()}
+            )
         optimisers = _optimisers(network, self.config)
         digest = self._digest(showings, content)
         done = self._restore(optimisers, digest) if resume else 0

@@ -86,12 +86,15 @@ class LearnConfig(Section):
     seed: int = Field(0, description="of everything random in training")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where models train")
     threads: Annotated[int, Field(ge=0)] = Field(0, description="CPU threads; 0: all")
+    refit_epochs: Annotated[int, Field(ge=1)] = Field(
+        1, description="passes of the final refit, which takes the first pass's towers further"
+    )
     ranker_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.6,
         description="latest share of showings that the ranker learns from; generators of that pass see the rest",
     )
     max_ranker_requests: Annotated[int, Field(ge=100)] = Field(
-        40_000, description="requests that become ranker rows, drawn at random beyond"
+        25_000, description="requests that become ranker rows, drawn at random beyond"
     )
     unshown_per_request: Annotated[int, Field(ge=0)] = Field(
         16,
