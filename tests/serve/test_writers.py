@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from serve_worlds import slate_record
 
@@ -128,6 +129,17 @@ def test_two_pages_of_one_session_never_share_a_video_even_in_one_commit(
         "stored", "conflict", "stored", "stored",
     ]  # fmt: skip
     assert stores.store.checksum() == rebuilt_checksum(stores, tmp_path / "other")
+
+
+def test_a_page_drawn_without_the_state_is_stored_though_its_videos_were_served(
+    stores: OpenStores,
+) -> None:
+    first = slate_record("r1", "ann", "s", [1, 2])
+    again = msgspec.structs.replace(
+        slate_record("r2", "ann", "s", [2, 3], page=1), degraded=["state"]
+    )
+    works = [AppendSlate(first), AppendSlate(again)]
+    assert [a.status for a in stores.writers.commit(works)] == ["stored", "stored"]
 
 
 class FullDisk:

@@ -205,3 +205,32 @@ print("good")
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True
     )
     assert run.stdout == "good\n", run.stderr
+
+
+def test_a_reader_is_unavailable_while_the_file_is_gone_and_follows_the_one_built_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("upnext.state.lmdb_state._LOOK_EVERY_S", 0.0)
+    path = tmp_path / "state"
+    write(path, "old")
+    reader = LmdbState(path, read_only=True)
+    assert reader.get([b"k"]) == [b"old"]
+    path.rename(tmp_path / "taken-away")
+    assert not reader.is_in_place()
+    for _ in range(2):
+        with pytest.raises(Unavailable, match="not there"):
+            reader.get([b"k"])
+    write(path, "new")
+    assert reader.get([b"k"]) == [b"new"]
+    assert reader.is_in_place()
+    reader.close()
+
+
+def write(path: Path, value: str) -> None:
+    """Puts k in a state, from another process: one process opens a file once."""
+    text = (
+        "import sys, pathlib; from upnext.state import LmdbState; "
+        "state = LmdbState(pathlib.Path(sys.argv[1])); state.apply({b'k': sys.argv[2].encode()}, 1); "
+        "state.close()"
+    )
+    subprocess.run([sys.executable, "-c", text, str(path), value], check=True)

@@ -164,23 +164,30 @@ class IntakeProcess:
 
     # housekeeping
     async def _keep_house(self) -> None:
-        """Now and then: state to the disk, old rows of the log into Parquet."""
+        """Now and then: state to the disk, old rows of the log into Parquet.
+
+        Raises: Unavailable, which ends the process, where the state is gone: the next one builds it from the log."""
         seal_at = asyncio.get_running_loop().time() + SEAL_EVERY_S
         while True:
             await asyncio.sleep(SYNC_EVERY_S)
             seal = asyncio.get_running_loop().time() >= seal_at
             if seal:
                 seal_at += SEAL_EVERY_S
-            await self._in_thread(self._house, seal)
+            if not await self._in_thread(self._house, seal):
+                raise Unavailable("the state's file is gone; starting again to build it anew")
 
-    def _house(self, seal: bool) -> None:
+    def _house(self, seal: bool) -> bool:
+        """Whether all stands where it should."""
         assert self._stores is not None
         try:
+            if not self._stores.is_in_place():
+                return False
             self._stores.sync()
             if seal:
                 self._stores.log.seal()
         except Unavailable as error:
             log.warning("housekeeping failed; tried again later", extra={"error": str(error)})
+        return True
 
 
 def _health(stores: OpenStores) -> Health:

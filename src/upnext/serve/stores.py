@@ -32,6 +32,10 @@ class OpenStores:
         """Brings the state to the disk; the log and the catalogue are there after every commit."""
         self.store.sync()
 
+    def is_in_place(self) -> bool:
+        """Whether the state's file still stands where workers read it."""
+        return self.store.is_in_place()
+
     def watermark(self) -> int:
         """The log_seq that the state reflects."""
         return self.store.watermark()

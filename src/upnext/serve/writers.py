@@ -140,11 +140,13 @@ class Writers:
         return later
 
     def _slate_now(self, work: AppendSlate) -> SlateDone | None:
-        """An answer that needs no write: known before, or in conflict with a page of the same session."""
+        """An answer that needs no write: known before, or in conflict with a page of the same session.
+
+        A page drawn without the viewer's state could not know better; another draw would not either."""
         known = self.log.slate(work.slate.request_id)
         if known is not None:
             return SlateDone("known", known.log_seq, known)
-        if self.state.conflicts(work.slate):
+        if "state" not in work.slate.degraded and self.state.conflicts(work.slate):
             return SlateDone("conflict")
         return None
 

@@ -2,7 +2,9 @@
 
 Each `apply` is one transaction that moves the watermark with the data, so a reader never sees one without the other. Commits are not
 fsync'd (sync=False): the log is the durable truth, and the owner calls `sync` now and then. Without fsync a crash of the *machine*
-may leave a damaged file, which is then rebuilt from the log; a killed *process* loses nothing that it committed. writemap stays off:
+may leave a damaged file, which is then rebuilt from the log; a killed *process* loses nothing that it committed. A file that was removed
+lives on for whoever has it open, so a reader looks now and then whether its file still stands at the path, is Unavailable while none
+does, and opens the one that the writer builds anew. writemap stays off:
 with it a stray write corrupts the file and the file is sparse at its full map size, and on batches of 4 KB values it gained nothing.
 """
 
@@ -10,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import threading
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +28,7 @@ _WATERMARK: Final = RESERVED + b"watermark"
 _PAGE: Final = 1024  # entries of one read transaction while scanning
 _MAX_READERS: Final = 512
 _MAX_MAP: Final = 1 << 46  # beyond what a 64-bit address space gives
+_LOOK_EVERY_S: Final = 0.5
 _ADVICE: Final = "rebuild the state from the log"
 _DAMAGED: Final = (
     lmdb.CorruptedError, lmdb.InvalidError, lmdb.PageNotFoundError, lmdb.VersionMismatchError,
@@ -48,15 +52,20 @@ class LmdbState:
         self._n_open = 0
         self._is_resizing = False
         self._is_closed = False
-        if read_only and not (path / "data.mdb").exists():
-            raise Unavailable(f"state {path}: not there yet; its writer makes it")
+        self._look_at_s = 0.0
+        self._open()
+
+    def _open(self) -> None:
+        """Opens the file that stands at the path."""
+        if self._read_only and self._standing() is None:
+            raise Unavailable(f"state {self.path}: not there yet; its writer makes it")
         with self._outage():
-            path.mkdir(parents=True, exist_ok=True)
+            self.path.mkdir(parents=True, exist_ok=True)
             self._environment = lmdb.open(
-                str(path),
-                map_size=map_size,
-                readonly=read_only,
-                create=not read_only,
+                str(self.path),
+                map_size=self._map_size,
+                readonly=self._read_only,
+                create=not self._read_only,
                 sync=False,
                 writemap=False,
                 readahead=False,  # reads are of single keys
@@ -65,6 +74,20 @@ class LmdbState:
             self._environment.reader_check()  # frees the slots of killed readers
             self._check_length()
         self._map_size = self._environment.info()["map_size"]
+        self._file = self._standing()
+
+    def _standing(self) -> tuple[int, int] | None:
+        """Which file stands at the path (device, inode); None without one."""
+        try:
+            found = (self.path / "data.mdb").stat()
+        except FileNotFoundError:
+            return None
+        return found.st_dev, found.st_ino
+
+    def is_in_place(self) -> bool:
+        """Whether the file that is open still stands at the path. Raises Unavailable."""
+        with self._outage():
+            return self._standing() == self._file
 
     def _check_length(self) -> None:
         """A file cut short would end the process when a page beyond its end is read."""
@@ -154,7 +177,9 @@ class LmdbState:
     # Beneath
 
     def _read(self, work: Callable[[lmdb.Transaction], T]) -> T:
-        """What `work` gives of one state; follows a map that the writer has grown."""
+        """What `work` gives of one state; follows a map that the writer has grown, and a file that it has built anew."""
+        if self._read_only and time.monotonic() >= self._look_at_s:
+            self._look()
         for _ in range(3):
             self._enter()  # no context managers of our own here: they would double the time of a get
             try:
@@ -168,6 +193,15 @@ class LmdbState:
                 self._leave()
             self._resize(0)  # 0: as large as the writer has made it
         raise Unavailable(f"state {self.path}: its writer keeps growing it; try again")
+
+    def _look(self) -> None:
+        """Opens the file that stands at the path if it is another. Raises Unavailable while there is none."""
+        if not self.is_in_place():
+            with self._calmly():
+                if not self.is_in_place():
+                    self._environment.close()
+                    self._open()
+        self._look_at_s = time.monotonic() + _LOOK_EVERY_S
 
     def _write(self, work: Callable[[lmdb.Transaction], object]) -> None:
         """Commits `work`, in a larger map when it is full."""
@@ -202,10 +236,13 @@ class LmdbState:
                 self._calm.notify_all()
 
     def _resize(self, map_size: int) -> None:
-        with self._outage():
-            self._resize_when_calm(map_size)
+        with self._outage(), self._calmly():
+            self._environment.set_mapsize(map_size)
+            self._map_size = self._environment.info()["map_size"]
 
-    def _resize_when_calm(self, map_size: int) -> None:
+    @contextmanager
+    def _calmly(self) -> Iterator[None]:
+        """While no transaction of this process is open."""
         with self._calm:
             while self._is_resizing:
                 self._calm.wait()
@@ -213,8 +250,7 @@ class LmdbState:
             while self._n_open:
                 self._calm.wait()
             try:
-                self._environment.set_mapsize(map_size)
-                self._map_size = self._environment.info()["map_size"]
+                yield
             finally:
                 self._is_resizing = False
                 self._calm.notify_all()
