@@ -25,13 +25,14 @@ OPSET = 17
 
 
 def title_encoder(
-    text_model: str, titles: Sequence[str], folder: Path, *, seed: int = 0
+    text_model: str, titles: Sequence[str], folder: Path, *, size: int = 64, seed: int = 0
 ) -> TextEncoder:
-    """The encoder that the config's `text_model` names, stored in `folder` and opened from there; "": hashed n-grams of `titles`."""
+    """The encoder that the config's `text_model` names, stored in `folder` and opened from there; "": hashed n-grams of `titles`
+    in `size` dimensions."""
     if text_model:
         export_text_model(text_model, folder)
     else:
-        fit_hashed_ngrams(titles, seed=seed).save(folder)
+        fit_hashed_ngrams(titles, size=size, seed=seed).save(folder)
     return load_text_encoder(folder)
 
 

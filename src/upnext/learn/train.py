@@ -160,7 +160,9 @@ class Training:
         config, seed = self._settings.content, self._settings.learn.seed
         videos = self._view.table()
         titles = [title or "" for title in videos.column("title").to_pylist()]
-        text = title_encoder(config.text_model, titles, folder / "text", seed=seed)
+        text = title_encoder(
+            config.text_model, titles, folder / "text", size=config.text_size, seed=seed
+        )
         names = [self._view.value_of("tag", code) for code in range(self._view.n_codes("tag"))]
         tags = learn_tag_vectors(
             self._view.tags[: len(titles)], names, size=config.tag_size, seed=seed,

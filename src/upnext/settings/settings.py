@@ -43,7 +43,7 @@ class ContentConfig(Section):
         description="a local sentence-transformers or ONNX model folder; empty: hashed n-grams, no download",
     )
     text_size: Annotated[int, Field(ge=8)] = Field(
-        48, description="dimensions of a title's n-gram vector"
+        64, description="dimensions of a title's n-gram vector"
     )
     tag_size: Annotated[int, Field(ge=4)] = Field(32, description="dimensions of a tag's vector")
 
