@@ -1,17 +1,22 @@
-"""`upnext evaluate`."""
+"""`upnext evaluate`: three independent measurements, two at a time, each in a process of its own."""
 
 from __future__ import annotations
 
 import json
+import multiprocessing
 import time
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from upnext.artifacts.releases import ReleaseStore
 from upnext.cli.opened import readers
 from upnext.cli.progress import RichProgress
 from upnext.core.errors import InvalidInput
+from upnext.core.protocols import Hydrator, Progress
 from upnext.core.types import Query, Request
 from upnext.evaluate.offline import (
     PastHydrator,
@@ -20,17 +25,32 @@ from upnext.evaluate.offline import (
     ranker_report,
     retrieval_report,
 )
+from upnext.evaluate.ranker_report import RankerReport
 from upnext.evaluate.report import Report
+from upnext.evaluate.retrieval_report import RetrievalReport
 from upnext.evaluate.split import instant_us
 from upnext.features.counters import CounterTable
 from upnext.features.replay import PastState, replay
 from upnext.features.showings import showings_of
-from upnext.pipeline.assemble import Parts, assemble
+from upnext.pipeline.assemble import Assembled, Parts, assemble
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.pipeline.rows import Drawing, gather_rows
-from upnext.settings.settings import load
+from upnext.settings.settings import Settings, load
 
 MAX_RANKER_REQUESTS = 60_000
+PROCESSES = 2
+
+
+@dataclass(frozen=True)
+class Task:
+    """One measurement: what, of which release, on which window."""
+
+    name: str  # "seen_excluded", "nothing_excluded" or "ranker"
+    settings: Settings
+    release_id: str
+    from_us: int
+    until_us: int | None
+    max_users: int
 
 
 def run(
@@ -45,52 +65,31 @@ def run(
 ) -> None:
     """Measures a release on the log's showings from an instant on and prints the tables."""
     began = time.monotonic()
-    settings, progress = load(config), RichProgress(err)
-    view, log, releases = readers(settings)
+    settings = load(config)
+    releases = ReleaseStore(settings.releases_path)
+    readers(settings)
     release_id = release or releases.current()
     if release_id is None:
         raise InvalidInput("evaluate: no release yet; run `upnext train` first")
-    opened = releases.open(release_id)
-    window_us = opened.manifest.data_window
-    from_us = instant_us(since) if since else int(window_us.get("until_us", 0))
+    learned_until_us = int(releases.open(release_id).manifest.data_window.get("until_us", 0))
+    from_us = instant_us(since) if since else learned_until_us
     until_us = instant_us(until) if until else None
-    if from_us < int(window_us.get("until_us", 0)):
+    if from_us < learned_until_us:
         err.print("warning: the release learned from events after this instant", style="yellow")
-    parts = ReleaseParts.load(opened.path, ranker_threads=2)
-    showings = showings_of(log, view, settings.features, before_us=until_us)
-    counters = CounterTable(view.n_items)
-    past = PastState(view, counters, settings.features)
-    advance(past, log, from_us, progress)
-
-    def made(hydrator: PastHydrator | Asked, table: CounterTable) -> Parts:
-        return Parts(
-            view, table, hydrator, settings.surfaces, settings.pipeline, settings.filters,
-            settings.retrieval,
-        )  # fmt: skip
-
-    assembled = assemble(made(PastHydrator(past), counters), parts, release_id)
-    assembled.refresh_lists(from_us)
-    window = Window(showings, from_us, until_us, users)
-    retrieval = {
-        name: retrieval_report(assembled, window, view, exclude_seen=excluded, progress=progress)
-        for name, excluded in (("seen_excluded", True), ("nothing_excluded", False))
-    }
-    ranker = None
-    if parts.ranker is not None:
-        table = CounterTable(view.n_items)
-        streaming = assemble(made(Asked(), table), parts, release_id)
-        n = int((showings.time_us >= from_us).sum())
-        drawing = Drawing(min(1.0, MAX_RANKER_REQUESTS / max(1, n)), 0, 0)
-        progress.start("replay for the ranker", None, "requests")
-        requests = replay(
-            log, view, table, after_us=from_us, before_us=until_us, config=settings.features
-        )
-        gathered = gather_rows(requests, streaming, drawing, progress)
-        progress.done()
-        about = {"features": "streaming, as served", "share_of_requests": drawing.share}
-        ranker = ranker_report(gathered, parts.ranker, progress, about)
+    tasks = [
+        Task(name, settings, release_id, from_us, until_us, users)
+        for name in ("ranker", "seen_excluded", "nothing_excluded")
+    ]
+    spawn = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool:
+        ranker, *retrieval = pool.map(measured, tasks)
+    assert not isinstance(ranker, RetrievalReport)
     report = Report(
-        retrieval,
+        {
+            task.name: found
+            for task, found in zip(tasks[1:], retrieval, strict=True)
+            if isinstance(found, RetrievalReport)
+        },
         ranker,
         {
             "release_id": release_id,
@@ -104,6 +103,57 @@ def run(
         return
     for title, rows in report.to_rows().items():
         _draw(title, rows, out)
+
+
+def measured(task: Task) -> RetrievalReport | RankerReport | None:
+    """The report of one task; None for the ranker of a release without one."""
+    progress = RichProgress(Console(stderr=True, force_terminal=False), prefix=task.name)
+    settings = task.settings
+    view, log, releases = readers(settings)
+    parts = ReleaseParts.load(releases.open(task.release_id, verify=False).path)
+    showings = showings_of(log, view, settings.features, before_us=task.until_us)
+    counters = CounterTable(view.n_items)
+
+    def assembled(hydrator: Hydrator) -> Assembled:
+        made = Parts(
+            view, counters, hydrator, settings.surfaces, settings.pipeline, settings.filters,
+            settings.retrieval,
+        )  # fmt: skip
+        return assemble(made, parts, task.release_id)
+
+    if task.name == "ranker":
+        if parts.ranker is None:
+            return None
+        n_requests = int((showings.time_us >= task.from_us).sum())
+        return _ranker(task, assembled(Asked()), n_requests, progress)
+    past = PastState(view, counters, settings.features)
+    advance(past, log, task.from_us, progress)
+    pipeline = assembled(PastHydrator(past))
+    pipeline.refresh_lists(task.from_us)
+    window = Window(showings, task.from_us, task.until_us, task.max_users)
+    excluded = task.name == "seen_excluded"
+    return retrieval_report(pipeline, window, view, exclude_seen=excluded, progress=progress)
+
+
+def _ranker(
+    task: Task, assembled: Assembled, n_requests: int, progress: Progress
+) -> RankerReport | None:
+    release = assembled.release
+    assert release is not None
+    view, log, _ = readers(task.settings)
+    counters = assembled.pipeline.blend.counters
+    share = min(1.0, MAX_RANKER_REQUESTS / max(1, n_requests))
+    progress.start("replay for the ranker", None, "requests")
+    requests = replay(
+        log, view, counters, after_us=task.from_us, before_us=task.until_us,
+        config=task.settings.features,
+    )  # fmt: skip
+    gathered = gather_rows(requests, assembled, Drawing(share, 0, 0), progress)
+    progress.done()
+    if release.ranker is None or not len(gathered.ranker):
+        return None
+    about = {"features": "streaming, as served", "share_of_requests": share}
+    return ranker_report(gathered, release.ranker, progress, about)
 
 
 class Asked:

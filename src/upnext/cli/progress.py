@@ -22,8 +22,10 @@ LINE_EVERY_S = 10.0
 class RichProgress:
     """core.protocols.Progress drawn with rate, shown figures and time left."""
 
-    def __init__(self, console: Console) -> None:
+    def __init__(self, console: Console, *, prefix: str = "") -> None:
+        """`prefix` stands before every name, to tell two jobs apart."""
         self._console = console
+        self._prefix = f"{prefix}: " if prefix else ""
         self._bars: Progress | None = None
         self._task: TaskID | None = None
         self._name, self._unit = "", ""
@@ -36,7 +38,8 @@ class RichProgress:
         """Begins a bar; one that is still open is closed first."""
         if self._task is not None or self._bars is not None:
             self.done()
-        self._name, self._unit, self._total, self._done, self._shown = task, unit, total, 0, ""
+        self._name, self._unit, self._total = self._prefix + task, unit, total
+        self._done, self._shown = 0, ""
         self._began_s = self._last_line_s = time.monotonic()
         if self._console.is_terminal:
             self._bars = Progress(
@@ -51,7 +54,7 @@ class RichProgress:
                 console=self._console,
             )
             self._bars.start()
-            self._task = self._bars.add_task(task, total=total, rate="", shown="")
+            self._task = self._bars.add_task(self._name, total=total, rate="", shown="")
 
     def advance(self, n: int, **shown: float) -> None:
         """n more units; `shown` are figures such as loss."""

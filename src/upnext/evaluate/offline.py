@@ -145,14 +145,17 @@ def lists_of(
         if not exclude_seen:
             user = replace(query.user, seen=NO_ITEMS, seen_order=NO_ITEMS)
             query = replace(query, user=user)
-        if not only_ranked:
-            for name, source in assembled.sources.items():
-                found = source.fetch(query, DEPTH)
-                kept = votes(pipeline.filters, query, found, None, Trace())
-                _put(lists[name], row, found.item_id[kept])
-        retrieved = pipeline.retrieved(query)
-        if not only_ranked:
-            surface = pipeline.logged_surface(request.surface)
+        surface = pipeline.logged_surface(request.surface)
+        if only_ranked:
+            retrieved = pipeline.retrieved(query)
+        else:
+            parts = _fetched(assembled, query)
+            for name, part in parts.items():
+                _put(lists[name], row, part.item_id)
+            # a source's shorter list is the beginning of its longer one
+            quotas = [(q.source.name, q.k) for q in surface.quotas]
+            cut = [parts[name].take(np.arange(min(k, len(parts[name])))) for name, k in quotas]
+            retrieved = pipeline.blend.scored(query, Candidates.union(cut))
             merged = best_blended(retrieved, min(DEPTH, surface.config.n_ranked))
             _put(lists["merged"], row, _by(merged, merged.columns["blend"]))
         scored = pipeline.score(query, retrieved)
@@ -160,6 +163,16 @@ def lists_of(
         progress.advance(1)
     progress.done()
     return lists
+
+
+def _fetched(assembled: Assembled, query: Query) -> dict[str, Candidates]:
+    """Every source's best, kept by the filters."""
+    filters = assembled.pipeline.filters
+    parts = {}
+    for name, source in assembled.sources.items():
+        found = source.fetch(query, DEPTH)
+        parts[name] = found.take(votes(filters, query, found, None, Trace()))
+    return parts
 
 
 def retrieval_report(

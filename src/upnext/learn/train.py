@@ -43,9 +43,9 @@ from upnext.learn.job import Job
 from upnext.learn.judge import Judgement, NoHydrator, judge
 from upnext.learn.rows_file import load_rows, save_rows
 from upnext.pipeline.assemble import Parts, assemble
-from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
+from upnext.pipeline.blend import COLUMNS, DEFAULT_WEIGHTS, Blend
 from upnext.pipeline.release_parts import Reduction, ReleaseParts, write_catalog_marks
-from upnext.pipeline.rows import Drawing, gather_rows, share_of
+from upnext.pipeline.rows import Drawing, GatheredRows, gather_rows, share_of
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.retrieval.checkpoint import read_checkpoint
 from upnext.retrieval.covisits import neighbours_of
@@ -261,20 +261,15 @@ class Training:
     def _ranker(self, folder: Path, rows_folder: Path) -> Mapping[str, Any]:
         learn = self._settings.learn
         gathered = load_rows(rows_folder / "rows.npz")
+        weights = _fit_merge(gathered)
+        Blend(CounterTable(), weights).save(folder / "blend")
+        _set_blend(gathered, weights)
         learner = RankerLearner(
             self._settings.ranking, seed=learn.seed, device=learn.device,
             checkpoint=folder / "checkpoint.safetensors", progress=self._progress,
         )  # fmt: skip
         metrics = learner.learn(gathered.ranker)
         learner.export(folder / "ranker", gathered.ranker)
-        label = gathered.ranker.labels["relevant"]
-        listed = gathered.is_listed & np.isfinite(label)
-        weights = dict(DEFAULT_WEIGHTS)
-        if len(np.unique(label[listed])) == 2:
-            weights = fit_blend(
-                gathered.blend[listed], label[listed], gathered.ranker.weight[listed]
-            )
-        Blend(CounterTable(), weights).save(folder / "blend")
         finite = {k: float(v) for k, v in metrics.items() if np.isfinite(v)}
         return {"metrics": finite, "notes": learner.notes}
 
@@ -295,6 +290,22 @@ class Training:
             "n_users": len(showings.user_ids),
             "log_seq": self._log.last_seq(),
         }
+
+
+def _fit_merge(gathered: GatheredRows) -> Mapping[str, float]:
+    """The blend's weights; our defaults where the rows can't tell."""
+    label = gathered.ranker.labels["relevant"]
+    listed = gathered.is_listed & np.isfinite(label)
+    if len(np.unique(label[listed])) < 2:
+        return DEFAULT_WEIGHTS
+    return fit_blend(gathered.blend[listed], label[listed], gathered.ranker.weight[listed])
+
+
+def _set_blend(gathered: GatheredRows, weights: Mapping[str, float]) -> None:
+    """Gives the rows, which were read before the blend was known, their blend score as serving will read it."""
+    weight = np.array([weights.get(name, 0.0) for name in COLUMNS], np.float32)
+    column = gathered.ranker.item_names.index("score:blend")
+    gathered.ranker.items[:, column] = gathered.blend @ weight
 
 
 def offline_parts(settings: Settings, view: CatalogView, counters: CounterTable) -> Parts:

@@ -88,7 +88,7 @@ def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RE
         release.static if release is not None else None,
         vocabulary=release.vocabulary if release is not None else Vocabulary(),
         sources=feature_sources(parts.surfaces),
-        scores=("tower",),
+        scores=("tower", "blend"),
     )
     blend = Blend(parts.counters, DEFAULT_WEIGHTS)
     if release is not None:

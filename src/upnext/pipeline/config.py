@@ -47,33 +47,32 @@ class SurfaceConfig(BaseModel):
     policy: PolicyConfig = Field(default_factory=PolicyConfig, description="how the slate is drawn")
 
 
+# The relevant head is a probability among retrieved candidates, most of them never shown: a few hundredths on average. The others
+# are given a showing, so their weights are small beside it.
+WEIGHTS = {
+    "relevant": 1.0, "like": 0.1, "share": 0.1, "follow": 0.1, "dislike": -0.5, "skip": -0.01,
+}  # fmt: skip
+
 HOME = SurfaceConfig(
     size=30,
     sources={
-        "relevant": 350, "item_to_item": 200, "popular": 150, "trending": 50, "local": 40,
+        "relevant": 500, "item_to_item": 300, "popular": 300, "trending": 60, "local": 40,
         "fresh": 40, "followed": 40,
     },
-    weights={"relevant": 1.0, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0, "skip": -0.05},
+    weights=WEIGHTS,
 )  # fmt: skip
 SHORTS = SurfaceConfig(
     size=10,
     sources={
-        "relevant": 250, "item_to_item": 80, "popular": 80, "trending": 60, "local": 30,
+        "relevant": 400, "item_to_item": 200, "popular": 200, "trending": 80, "local": 40,
         "fresh": 60, "followed": 40,
     },
-    weights={"relevant": 1.0, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0, "skip": -0.1},
+    weights=WEIGHTS,
 )  # fmt: skip
 UPNEXT = SurfaceConfig(
     size=12,
-    sources={"item_to_item": 200, "relevant": 150, "followed": 40, "popular": 40, "trending": 20},
-    weights={
-        "relevant": 1.0,
-        "like": 0.5,
-        "share": 0.5,
-        "follow": 0.5,
-        "dislike": -1.0,
-        "skip": -0.05,
-    },
+    sources={"item_to_item": 300, "relevant": 300, "followed": 40, "popular": 100, "trending": 40},
+    weights=WEIGHTS,
 )
 
 
