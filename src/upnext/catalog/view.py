@@ -204,15 +204,16 @@ class CatalogView:
 
     def video_ids(self, item_ids: Int64) -> list[str]:
         """The platform's id of each item. Raises NotFound."""
-        select = "SELECT video_id FROM items WHERE item_id = ?"
+        wanted = np.asarray(item_ids).tolist()
+        select = (
+            "SELECT item_id, video_id FROM items WHERE item_id IN (SELECT value FROM json_each(?))"
+        )
         with self._reading, outage(self.path):
-            rows = [
-                self._reader.execute(select, (i,)).fetchone() for i in np.asarray(item_ids).tolist()
-            ]
-        for item_id, row in zip(item_ids, rows):
-            if row is None:
+            found = dict(self._reader.execute(select, (str(wanted),)).fetchall())
+        for item_id in wanted:
+            if item_id not in found:
                 raise NotFound(f"catalog: no video has item_id {item_id}")
-        return [row[0] for row in rows]
+        return [found[item_id] for item_id in wanted]
 
     def videos(self, item_ids: Int64) -> list[dict[str, object]]:
         """Whole rows with the names of core.columns.VIDEOS, aligned with item_ids; moderation is a dict. Raises NotFound."""

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from upnext.core.clock import HOUR_US
+from upnext.core.sorted_ids import among
 from upnext.core.types import Float32, Float64, Int64
 from upnext.features.affinity import Tally
 from upnext.features.counters import COUNTER_NAMES, CounterTable
@@ -70,7 +71,7 @@ class CatalogBlock:
             out[where, 12] = 1
         creator = view.creator[item_id]
         if len(user.followed):
-            out[:, 13] = np.isin(creator, user.followed) & (creator >= 0)
+            out[:, 13] = among(creator, user.followed) & (creator >= 0)
         if user.interests:
             out[:, 14] = self._interest(reading)
 

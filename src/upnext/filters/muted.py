@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from upnext.core.errors import Unavailable
+from upnext.core.sorted_ids import among
 from upnext.core.types import Bool, Candidates, Query
 from upnext.filters.catalog_columns import CatalogColumns
 
@@ -25,13 +26,11 @@ class Muted:
         if "state" in query.degraded:
             raise Unavailable("filter 'muted': expected the viewer's state, got none")
         user, view, item_id = query.user, self._view, candidates.item_id
-        keep = np.ones(len(item_id), np.bool_)
-        if len(user.not_interested):
-            keep &= ~np.isin(item_id, user.not_interested)
+        keep = ~among(item_id, user.not_interested)
         if not len(user.muted_creators) and not user.muted_topics:
             return keep
         known = np.clip(item_id, 0, view.n_items - 1)
-        hidden = np.isin(view.creator[known], user.muted_creators)
+        hidden = among(view.creator[known], user.muted_creators)
         categories = [view.code("category", topic) for topic in user.muted_topics]
         tags = [view.code("tag", topic) for topic in user.muted_topics]
         hidden |= np.isin(view.category[known], [c for c in categories if c >= 0])

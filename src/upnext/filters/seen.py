@@ -7,6 +7,7 @@ from typing import Final
 import numpy as np
 
 from upnext.core.errors import Unavailable
+from upnext.core.sorted_ids import among
 from upnext.core.types import Bool, Candidates, Query
 
 
@@ -20,11 +21,5 @@ class Seen:
         """bool[n]: True where the video is neither seen nor served. Raises Unavailable when the state could not be read."""
         if "state" in query.degraded:
             raise Unavailable("filter 'seen': expected the viewer's state, got none")
-        item_id, seen = candidates.item_id, query.user.seen
-        keep = np.ones(len(item_id), np.bool_)
-        if len(seen):  # sorted
-            places = np.minimum(np.searchsorted(seen, item_id), len(seen) - 1)
-            keep &= seen[places] != item_id
-        if len(query.served):
-            keep &= ~np.isin(item_id, query.served)
-        return keep
+        item_id = candidates.item_id
+        return ~(among(item_id, query.user.seen) | among(item_id, np.sort(query.served)))

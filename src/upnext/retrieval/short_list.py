@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from upnext.core.sorted_ids import among
 from upnext.core.types import NO_ITEMS, Array, Bool, Candidates, Float32, Float64, Int64, Query
 
 # bool[n_items] by item_id of what this viewer may be shown (static safety filters); None: all
@@ -100,9 +101,9 @@ def unseen(query: Query, item_id: Int64, allowed: Bool | None) -> Bool:
         inside = item_id < len(allowed)
         keep &= inside
         keep[inside] = allowed[item_id[inside]]
-    keep &= ~_among(item_id, query.user.seen)
+    keep &= ~among(item_id, query.user.seen)
     if len(query.served):
-        keep &= ~np.isin(item_id, query.served)
+        keep &= ~among(item_id, np.sort(query.served))
     return keep
 
 
@@ -143,12 +144,3 @@ def _chunks(n: int, first: int) -> Sequence[slice]:
     if n <= first:
         return [slice(0, n)] if n else []
     return [slice(0, first), slice(first, n)]
-
-
-def _among(item_id: Int64, ascending: Int64) -> Bool:
-    """bool[n]: the id stands in a sorted array."""
-    if not len(ascending):
-        return np.zeros(len(item_id), bool)
-    place = np.searchsorted(ascending, item_id)
-    place[place == len(ascending)] = 0
-    return np.asarray(ascending[place] == item_id)
