@@ -11,6 +11,7 @@ epoch, so a resumed training ends with the same bits. `export` writes what servi
 from __future__ import annotations
 
 import json
+import logging
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -333,6 +334,8 @@ def _export(
     module: nn.Module, example: Tensor, path: Path, inputs: list[str], outputs: list[str]
 ) -> None:
     batch = torch.export.Dim("n", min=1, max=1 << 24)
+    # else it tells everyone that torchvision, which nothing here needs, is not there
+    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch's exporter warns of its own calls
         torch.onnx.export(
