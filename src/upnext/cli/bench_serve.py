@@ -19,6 +19,7 @@ from rich.table import Table
 from upnext.artifacts.releases import ReleaseStore
 from upnext.cli.load import LoadPlan, LoadResult
 from upnext.cli.progress import RichProgress
+from upnext.core.errors import UpNextError
 from upnext.core.randomness import rng_for
 from upnext.core.types import Features
 from upnext.events.log import SqliteEventLog
@@ -106,7 +107,7 @@ def _ready(log: Path, server: subprocess.Popen[bytes]) -> str:
             if "serves on http" in line:
                 return line.split("serves on ")[1].split()[0]
         time.sleep(0.1)
-    raise RuntimeError(f"the server did not start; see {log}: {log.read_text('utf-8')[-2000:]}")
+    raise UpNextError(f"the server did not start; see {log}: {log.read_text('utf-8')[-2000:]}")
 
 
 def kernels_alone(settings: Settings) -> dict[str, Any]:
@@ -154,7 +155,7 @@ def _load(url: str, *, rate: float, seconds: float, n_connections: int) -> LoadR
     run = f"{time.time_ns():x}"
     viewers = rng.integers(0, N_VIEWERS, 20_000)
     paths = [
-        f"/v1/feed/home?user_id=u{u}&session_id=s{run}{i}&size=30&device=phone"
+        f"/v1/feed/home?user_id=u{u}&session_id=s{run}{i}&n=30&device=phone"
         for i, u in enumerate(viewers.tolist())
     ]
     plan = LoadPlan(
@@ -172,6 +173,8 @@ def _load(url: str, *, rate: float, seconds: float, n_connections: int) -> LoadR
 
 def _figures(result: LoadResult) -> dict[str, Any]:
     latency = result.latency_ms
+    if set(result.statuses) - {"200", "503"} or not latency:
+        raise UpNextError(f"bench: expected pages, got statuses {result.statuses}")
     return {
         "n": len(latency),
         "rps": round(len(latency) / result.seconds, 1),

@@ -23,6 +23,7 @@ bench_app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
 app.add_typer(release_app, name="release")
 app.add_typer(bench_app, name="bench")
 
+PIPE_WIDTH = 240
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="upnext.toml; default: ./upnext.toml")
 ]
@@ -30,8 +31,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 
 
 def consoles() -> tuple[Console, Console]:
-    """Where results go (stdout) and where progress goes (stderr)."""
-    return Console(), Console(stderr=True)
+    """Where results go (stdout) and where progress goes (stderr); a pipe or a file gets wide lines instead of cut columns."""
+    out = Console()
+    return out if out.is_terminal else Console(width=PIPE_WIDTH), Console(stderr=True)
 
 
 @app.command()
@@ -154,7 +156,7 @@ def simulate(
     folder: Annotated[Path, typer.Argument(help="Where to write the tables and mapping.toml.")],
     viewers: Annotated[int, typer.Option(help="Number of viewers.")] = 500,
     videos: Annotated[int, typer.Option(help="Number of videos.")] = 2_000,
-    days: Annotated[int, typer.Option(help="Days of events.")] = 14,
+    days: Annotated[int, typer.Option(min=1, help="Days of events.")] = 14,
     seed: Annotated[int, typer.Option(help="Same seed, same tables.")] = 0,
 ) -> None:
     """Write the tables of a made-up platform, ready for `upnext import FOLDER/mapping.toml`."""
@@ -210,7 +212,7 @@ def release_rollback(config: Config = None) -> None:
 
 @bench_app.command("serve")
 def bench_serve(
-    videos: Annotated[int, typer.Option(help="Synthetic videos.")] = 1_000_000,
+    videos: Annotated[int, typer.Option(min=1_000, help="Synthetic videos.")] = 1_000_000,
     rate: Annotated[float, typer.Option(help="Requests a second, Poisson.")] = 60.0,
     seconds: Annotated[float, typer.Option(help="Length of the measured run.")] = 30.0,
     workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,

@@ -33,6 +33,6 @@ def run_settings(settings: Settings, err: Console) -> None:
         err.print(
             f"UpNext serves on {url}  (pages: {url}/  API: {url}/openapi.json)", highlight=False
         )
-        err.print("stop with Ctrl-C", highlight=False)
+        err.print("stop with Ctrl-C", highlight=False, soft_wrap=True)
 
     run_supervisor(settings, worker_command=WORKER, announce=announce)
