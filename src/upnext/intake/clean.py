@@ -93,7 +93,9 @@ class _Cleaner:
         good = ~work.bad
         good &= self._not_again(rows, good)
         if self.table == "events" and not good.all():
-            before = np.maximum(np.cumsum(good) - 1, 0)  # a bad row has no place, whatever stands there
+            before = np.maximum(
+                np.cumsum(good) - 1, 0
+            )  # a bad row has no place, whatever stands there
             place = pl.Series(before).cast(events.schema[ROW])
             events = events.filter(pl.Series(good).gather(events.get_column(ROW)))
             events = events.with_columns(place.gather(events.get_column(ROW)).alias(ROW))

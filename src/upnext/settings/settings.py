@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.json_schema import SkipJsonSchema
 
 from upnext.core.errors import InvalidInput
 from upnext.features.config import FeaturesConfig
@@ -128,7 +129,9 @@ class Settings(Section):
     surfaces: dict[str, SurfaceConfig] = Field(default_factory=_surfaces)
     learn: LearnConfig = Field(default_factory=LearnConfig)
     serve: ServeConfig = Field(default_factory=ServeConfig)
-    root: Path = Field(Path(), exclude=True, description="folder of the file; set when it is read")
+    root: SkipJsonSchema[Path] = Field(
+        Path(), exclude=True, description="folder of the file; set when it is read"
+    )
 
     @model_validator(mode="before")
     @classmethod

@@ -1,0 +1,310 @@
+"""Every command on a platform's own CSV files, from `init` to `release rollback`, as a person would run them."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from command_line import SMALL, UNTIL, Ran, upnext, write_films
+
+from upnext.settings.settings import Settings, load
+
+GENERATORS = ("relevant", "item_to_item", "popular", "trending", "local", "fresh", "followed")
+LISTS = (*GENERATORS, "merged", "ranked", "popular_1d", "popular_7d", "popular_30d")
+LIST_FIGURES = (
+    "recall@10", "recall@100", "recall@500", "ndcg@10", "map@10", "precision@1", "precision@5",
+    "precision@10", "coverage@10", "gini@10", "diversity@10",
+)  # fmt: skip
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@dataclass(frozen=True)
+class Platform:
+    """A folder in which everything was run once."""
+
+    root: Path
+    config: Path
+    mapping: Path
+    imported: Ran
+    trained: Ran
+
+
+@pytest.fixture(scope="module")
+def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    root = tmp_path_factory.mktemp("films")
+    mapping = write_films(root / "films")
+    config = root / "upnext.toml"
+    config.write_text(SMALL, "utf-8")
+    imported = upnext("import", mapping, "--config", config, "--json")
+    trained = upnext("train", "--until", UNTIL, "--force", "--json", "--config", config)
+    assert imported.code == trained.code == 0, imported.err + trained.err
+    return Platform(root, config, mapping, imported, trained)
+
+
+@pytest.fixture(scope="module")
+def report(platform: Platform) -> dict[str, Any]:
+    ran = upnext("evaluate", "--json", "--config", platform.config)
+    assert ran.code == 0, ran.err
+    return json.loads(ran.out)
+
+
+def test_init_writes_settings_that_read_back_as_the_defaults_and_a_schema(tmp_path: Path) -> None:
+    ran = upnext("init", tmp_path / "new")
+    assert ran.code == 0
+    text = (tmp_path / "new" / "upnext.toml").read_text("utf-8")
+    assert set(tomllib.loads(text)) <= set(Settings.model_fields)
+    assert load(tmp_path / "new" / "upnext.toml").model_dump() == Settings().model_dump()
+    schema = json.loads((tmp_path / "new" / "upnext.schema.json").read_text("utf-8"))
+    assert schema["type"] == "object"
+    assert schema["additionalProperties"] is False
+    assert set(schema["properties"]) == set(Settings.model_fields) - {"root"}
+    again = upnext("init", tmp_path / "new")
+    assert again.code == 2
+    assert "--force overwrites it" in again.err
+    assert upnext("init", tmp_path / "new", "--force").code == 0
+
+
+def test_validate_reads_everything_and_writes_nothing(tmp_path: Path) -> None:
+    mapping = write_films(tmp_path)
+    before = sorted(path.name for path in tmp_path.rglob("*"))
+    ran = upnext("validate", mapping, "--json")
+    assert ran.code == 0
+    events = json.loads(ran.out)["events"]
+    assert events["rows"] == 4801
+    assert events["duplicates"] == 1
+    assert sorted(path.name for path in tmp_path.rglob("*")) == before
+
+
+def test_an_import_again_adds_nothing(platform: Platform) -> None:
+    again = upnext("import", platform.mapping, "--config", platform.config, "--json")
+    first, second = (json.loads(ran.out) for ran in (platform.imported, again))
+    assert again.code == 0
+    assert first["events"]["new"] == sum(first["events"]["events_by_kind"].values()) > 10_000
+    assert second["events"]["new"] == 0
+    assert second["events"]["known"] == first["events"]["new"]
+
+
+def test_validate_and_import_refuse_a_broken_table_and_say_where(tmp_path: Path) -> None:
+    """The first rows are the bad ones: none before them is right."""
+    mapping = write_films(tmp_path / "films")
+    ratings = tmp_path / "films" / "ratings.csv"
+    lines = ratings.read_text("utf-8").splitlines()
+    lines[1:200] = [f"u{k},,4.0,yesterday,1" for k in range(199)]
+    ratings.write_text("\n".join(lines), "utf-8")
+    said = upnext("validate", mapping)
+    assert "ratings.csv, row 2: got" in said.out
+    config = tmp_path / "upnext.toml"
+    config.write_text(SMALL, "utf-8")
+    refused = upnext("import", mapping, "--config", config)
+    assert "1.0%" in _one_line(refused).replace(" ", "")
+
+
+def test_train_says_what_the_gate_found_and_publishes(platform: Platform) -> None:
+    said = json.loads(platform.trained.out)
+    assert said["gate"]["against"] == "popular_7d"
+    assert said["gate"]["metrics"]["gate_viewers"] >= 30
+    assert said["release_id"]
+    assert any("follow" in note for note in said["notes"])  # no such events in these files
+    assert {"click.auc", "relevant_shown.log_loss", "watch_s.rmse"} <= set(said["metrics"])
+
+
+def test_evaluate_measures_every_list_with_intervals_in_both_settings(
+    report: dict[str, Any],
+) -> None:
+    assert set(report) == {"version", "about", "retrieval", "ranker"}
+    assert set(report["retrieval"]) == {"seen_excluded", "nothing_excluded"}
+    for setting in report["retrieval"].values():
+        assert set(LISTS) <= set(setting["rows"])
+        assert setting["baseline"] == "popular_7d"
+        for name in ("relevant", "item_to_item", "popular", "merged", "ranked", "popular_1d"):
+            figures = setting["rows"][name]["figures"]
+            assert set(LIST_FIGURES) <= set(figures), name
+            for figure in (figures[f] for f in LIST_FIGURES):
+                assert set(figure) == {"mean", "low", "high", "n", "verdict"}
+                assert figure["verdict"] == "ok"
+                assert figure["low"] <= figure["mean"] + 1e-9
+                assert figure["mean"] <= figure["high"] + 1e-9
+        assert set(setting["rows"]["ranked"]["versus_baseline"]) >= {"ndcg@10"}
+        assert setting["rows"]["relevant"]["figures"]["recall@500"]["mean"] == 1.0  # 150 films
+
+
+def test_evaluate_measures_every_head(report: dict[str, Any], platform: Platform) -> None:
+    heads = report["ranker"]["heads"]
+    assert {"relevant_shown", "click", "like", "watch_s"} <= set(heads)
+    for name in ("relevant_shown", "click", "like"):
+        figures = heads[name]["figures"]
+        assert {"auc", "gauc", "log_loss", "ece", "pcoc"} <= set(figures)
+        assert 0.5 < figures["auc"]["mean"] < 1
+        assert figures["auc"]["low"] < figures["auc"]["mean"] < figures["auc"]["high"]
+    watch = heads["watch_s"]["figures"]
+    assert {"rmse", "mae", "xauc", "mean_ratio"} <= set(watch)
+    assert 0.5 < watch["mean_ratio"]["mean"] < 2
+
+
+def test_every_figure_of_the_report_is_documented(report: dict[str, Any]) -> None:
+    text = (DOCS / "evaluate.md").read_text("utf-8")
+    documented = set(re.findall(r"`([^`]+)`", text))
+    names = {*report, *LISTS} - {*GENERATORS, "merged", "ranked"}
+    for setting in report["retrieval"].values():
+        names |= set(setting)
+        for row in setting["rows"].values():
+            names |= set(row["figures"])
+    names |= set(report["ranker"])
+    for head in report["ranker"]["heads"].values():
+        names |= set(head["figures"])
+    missing = {n for n in names - documented if f'"{n}"' not in text}
+    assert missing == set()
+
+
+def test_recommend_explains_each_slot(platform: Platform) -> None:
+    ran = upnext("recommend", "u3", "--explain", "-n", 5, "--config", platform.config)
+    assert ran.code == 0
+    for word in ("sources (score)", "predictions", "value", "propensity", "eligible", "reason"):
+        assert word in ran.out
+    assert ran.out.count("│ m") == 5
+    assert "…" not in ran.out
+    assert "relevant_shown 0." in ran.out
+    assert "removed: " in ran.out
+
+
+def test_recommend_json_has_sources_predictions_value_propensity_and_reason(
+    platform: Platform,
+) -> None:
+    ran = upnext("recommend", "u3", "--json", "-n", 5, "--config", platform.config)
+    said = json.loads(ran.out)
+    assert said["degraded"] == []
+    assert [slot["slot"] for slot in said["slots"]] == [0, 1, 2, 3, 4]
+    for slot in said["slots"]:
+        assert set(slot["sources"]) <= set(GENERATORS)
+        assert slot["sources"]
+        assert {"relevant", "click", "watch_s"} <= set(slot["predictions"])
+        assert slot["value"] == pytest.approx(sum(slot["contributions"].values()), abs=1e-5)
+        assert 0 < slot["propensity"] <= 1
+        assert slot["reason_text"]
+        assert slot["title"]
+
+
+def test_a_viewer_nobody_knows_gets_a_full_page(platform: Platform) -> None:
+    ran = upnext("recommend", "nobody", "--json", "-n", 7, "--config", platform.config)
+    assert len(json.loads(ran.out)["slots"]) == 7
+
+
+def test_releases_are_listed_promoted_and_rolled_back(platform: Platform) -> None:
+    first = json.loads(platform.trained.out)["release_id"]
+    [only] = json.loads(upnext("release", "list", "--json", "-c", platform.config).out)
+    assert only["release_id"] == first
+    assert only["is_current"]
+    assert upnext("release", "rollback", "-c", platform.config).code == 2
+    from upnext.artifacts.releases import ReleaseStore
+
+    store = ReleaseStore(load(platform.config).releases_path)
+    folder = store.begin()
+    (folder / "a").write_text("b", "utf-8")
+    second = store.publish(
+        folder, settings={}, data_window={}, metrics={}, parent=first, promote=False
+    )
+    assert upnext("release", "promote", second, "-c", platform.config).code == 0
+    assert store.current() == second
+    shown = upnext("release", "list", "-c", platform.config).out
+    assert re.search(rf"\* *│ {second}", shown)
+    back = upnext("release", "rollback", "-c", platform.config)
+    assert back.out.strip() == f"current release: {first}"
+    assert store.current() == first
+    (store.path / second / "a").write_text("c", "utf-8")
+    damaged = upnext("release", "promote", second, "-c", platform.config)
+    assert damaged.code == 2
+    assert "/a" in damaged.err
+    assert store.current() == first
+
+
+def test_simulate_writes_tables_that_import_reads(tmp_path: Path) -> None:
+    ran = upnext("simulate", tmp_path / "sim", "--viewers", 20, "--videos", 40, "--days", 2)
+    assert ran.code == 0
+    assert "upnext import" in ran.out
+    config = tmp_path / "upnext.toml"
+    config.write_text("", "utf-8")
+    read = upnext("import", tmp_path / "sim" / "mapping.toml", "--json", "-c", config)
+    tables = json.loads(read.out)
+    assert (tables["users"]["new"], tables["videos"]["new"]) == (20, 40)
+    assert tables["events"]["bad"] == 0
+
+
+BEFORE_IMPORT = [
+    ("train",), ("evaluate",), ("recommend", "ann"), ("recommend", "ann", "--explain"),
+    ("release", "rollback"), ("release", "promote", "20260101-000000-000000"), ("train", "--resume"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", BEFORE_IMPORT, ids=" ".join)
+def test_a_command_without_data_says_so_in_one_line(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = tmp_path / "upnext.toml"
+    config.write_text("", "utf-8")
+    _one_line(upnext(*command, "--config", config))
+    assert not (tmp_path / "upnext-data").exists()
+
+
+WITH_CONFIG = [
+    ("import", "mapping.toml"), ("train",), ("evaluate",), ("recommend", "ann"), ("release", "list"),
+    ("release", "rollback"), ("release", "promote", "x"), ("serve",),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", WITH_CONFIG, ids=" ".join)
+def test_a_missing_or_wrong_settings_file_is_one_line(
+    command: tuple[str, ...], tmp_path: Path
+) -> None:
+    missing = _one_line(upnext(*command, "--config", tmp_path / "none.toml"))
+    assert "none.toml" in missing
+    assert "upnext init" in missing
+    wrong = tmp_path / "wrong.toml"
+    wrong.write_text("[serve]\nprot = 1\n", "utf-8")
+    assert "did you mean 'port'" in _one_line(upnext(*command, "--config", wrong))
+    wrong.write_text("[serve\n", "utf-8")
+    assert "not TOML" in _one_line(upnext(*command, "--config", wrong))
+
+
+ON_THE_PLATFORM = [
+    (("train", "--until", "soon"), "expected an ISO time"),
+    (("train", "--until", "2020-01-01T00:00+00:00"), "expected at least 200 showings, got 0"),
+    (("train", "--resume"), "no job in"),
+    (("evaluate", "--from", "2030-01-01T00:00+00:00"), "no viewer has a relevant video"),
+    (("evaluate", "--release", "nope"), "release 'nope'"),
+    (("recommend", "u1", "--surface", "nope"), "expected one of home, shorts, upnext"),
+    (("recommend", "u1", "-n", "0"), "expected at least 1"),
+    (("import", "nope.toml"), "no such file"),
+    (("import", ".", "--layout", "nope"), "expected one of kuairand, movielens"),
+]
+
+
+@pytest.mark.parametrize(("command", "said"), ON_THE_PLATFORM, ids=lambda v: "".join(v)[:30])
+def test_a_wrong_argument_is_one_line(
+    command: tuple[str, ...], said: str, platform: Platform
+) -> None:
+    assert said in _one_line(upnext(*command, "--config", platform.config))
+
+
+@pytest.mark.parametrize(
+    "command", [("validate", "nope.toml"), ("simulate", "x", "--viewers", "0")]
+)
+def test_commands_without_settings_fail_in_one_line_too(
+    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    _one_line(upnext(*command))
+
+
+def _one_line(ran: Ran) -> str:
+    """The last line of stderr, which alone is an error; what stands before is progress."""
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
+    errors = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, ran.err
+    assert ran.err.rstrip().endswith(errors[0])
+    return errors[0]
