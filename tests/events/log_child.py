@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from upnext.core.event import Event
-from upnext.events import GroupCommit, SqliteEventLog
+from upnext.events import SqliteEventLog
 from upnext.state import LmdbState
 
 TABLE_ROWS = 500
@@ -40,16 +40,12 @@ def say(*words: object) -> None:
 
 
 def append(log: SqliteEventLog, first: int, state: LmdbState) -> None:
-    """Small batches through the group commit, applied to a state that keeps how many events it has seen."""
-
-    def on_commit(events: list[Event], slates: list[object], last_seq: int) -> None:
-        catch_up(log, state)
-
-    commit = GroupCommit(log, on_commit)
+    """Small batches, each applied to a state that keeps how many events it has seen before it is acknowledged."""
     n = first
     while True:
         size = 1 + n % 5
-        numbers = commit.submit([event_of(n + i) for i in range(size)]).result()
+        numbers = log.append([event_of(n + i) for i in range(size)])
+        catch_up(log, state)
         say(*[f"e{n + i}:{number}" for i, number in enumerate(numbers)])
         n += size
 

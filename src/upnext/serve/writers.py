@@ -15,7 +15,7 @@ from typing import Protocol
 from upnext.core.clock import Clock
 from upnext.core.errors import Unavailable, UpNextError
 from upnext.core.event import Event
-from upnext.events.group_commit import fresh_rows
+from upnext.events.fresh_rows import fresh_rows
 from upnext.events.slate import SlateRecord
 from upnext.features.live import SlateLog
 from upnext.serve.intake_words import (
