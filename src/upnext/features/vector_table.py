@@ -12,7 +12,7 @@ class VectorTable:
     """float32[m, d] by item_id. `base` may be a memory map opened copy-on-write ("c")."""
 
     def __init__(self, base: Array) -> None:
-        self._base = base
+        self._base = np.asarray(base)  # a plain view: memmap's own indexing costs more
         self._later = np.zeros((0, base.shape[1]), np.float32)  # ids from len(base) on
 
     @property

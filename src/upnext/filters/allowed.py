@@ -1,6 +1,6 @@
 """Which videos of the whole catalogue may be shown to a kind of viewer: what an index or a ladder searches in.
 
-The static safety filters depend on the viewer's country and age alone, so their masks are kept per (country, age) until the
+The static safety filters depend on the viewer's country and age alone, so their masks are kept per (country, age class) until the
 catalogue changes.
 """
 
@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, Protocol
 
-from upnext.core.types import Bool, Query
+import numpy as np
+
+from upnext.core.types import Bool, Int64, Query
 from upnext.filters.age import Age
 from upnext.filters.catalog_columns import CatalogColumns
 from upnext.filters.config import FiltersConfig
@@ -34,13 +36,15 @@ class Allowed:
         self._filters: Sequence[StaticFilter] = (
             Status(view), Country(view), self._age, Moderation(view, config),
         )  # fmt: skip
+        self._view = view
         self._kept: dict[tuple[str | None, int], Bool] = {}
+        self._age_limits: Int64 | None = None  # the catalogue's, ascending
         self._n_changes = 0
 
     def mask(self, query: Query) -> Bool:
         """bool[n_items], read only: True where every static safety filter lets the video pass."""
         country = query.request.country or query.user.profile.country
-        key = (country, self._age.age_of(query))
+        key = (country, self._age_class(query))
         found = self._kept.get(key)
         if found is not None:
             return found
@@ -57,7 +61,15 @@ class Allowed:
             self._kept[key] = allowed
         return allowed
 
+    def _age_class(self, query: Query) -> int:
+        """How many of the catalogue's age limits the viewer has reached: viewers of one class may see the same."""
+        limits = self._age_limits
+        if limits is None:
+            limits = self._age_limits = np.unique(self._view.min_age).astype(np.int64)
+        return int(np.searchsorted(limits, self._age.age_of(query), side="right"))
+
     def clear(self) -> None:
         """Forgets the masks: to be called after the catalogue has changed."""
         self._n_changes += 1
+        self._age_limits = None
         self._kept = {}

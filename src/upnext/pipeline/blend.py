@@ -23,17 +23,13 @@ COLUMNS = (
     "tower", "item_to_item", "log_relevant_6h", "log_relevant_1d", "log_relevant_7d",
     "log_relevant_total", "log_impressions_1d", "rate_7d",
 )  # fmt: skip
-_COUNTS = tuple(
-    COUNTER_NAMES.index(name)
-    for name in (
-        "relevant_6h",
-        "relevant_1d",
-        "relevant_7d",
-        "relevant_total",
-        "impressions_1d",
-        "impressions_7d",
-    )
-)
+_COUNTS = np.array(
+    [
+        COUNTER_NAMES.index(name)
+        for name in ("relevant_6h", "relevant_1d", "relevant_7d", "relevant_total",
+                     "impressions_1d", "impressions_7d")
+    ]
+)  # fmt: skip
 DEFAULT_WEIGHTS: Mapping[str, float] = {
     "tower": 4.0, "item_to_item": 0.5, "log_relevant_1d": 0.6, "log_relevant_7d": 0.3, "rate_7d": 1.0,
 }  # fmt: skip
@@ -65,7 +61,7 @@ class Blend:
         near = candidates.columns.get("source:item_to_item")
         if near is not None:
             rows[:, 1] = np.nan_to_num(near, nan=0.0)
-        counts = self.counters.read(candidates.item_id, query.request.time_us)[:, _COUNTS]
+        counts = self.counters.read(candidates.item_id, query.request.time_us, _COUNTS)
         rows[:, 2:7] = np.log1p(counts[:, :5])
         rows[:, 7] = (counts[:, 2] + 6.0) / (counts[:, 5] + 20.0)
         return rows

@@ -35,7 +35,8 @@ class Neighbours:
     def load(folder: Path) -> Neighbours:
         """The neighbours saved there, memory-mapped."""
         ids = np.load(folder / "neighbours.npy", mmap_mode="r")
-        return Neighbours(ids, np.load(folder / "neighbour_scores.npy", mmap_mode="r"))
+        scores = np.load(folder / "neighbour_scores.npy", mmap_mode="r")
+        return Neighbours(np.asarray(ids), np.asarray(scores))  # plain views index faster
 
 
 def neighbours_of(

@@ -30,11 +30,11 @@ class UserTower:
         self.n_content = int(meta["n_content"])
         self._context = ContextEncoder(Vocabulary.from_json(meta["vocabulary"]))
         self._groups = groups_of(self.config)
-        self._base = np.load(folder / "item_inputs.npy", mmap_mode="c")
+        self._base = np.asarray(np.load(folder / "item_inputs.npy", mmap_mode="c"))
         self._n_base = len(self._base)
         self._later = np.zeros((0, self._base.shape[1]), np.float32)  # ids from n_base on
         self._has_later = np.zeros(0, bool)
-        self._tokens = np.load(folder / "token_vectors.npy", mmap_mode="r")
+        self._tokens = np.asarray(np.load(folder / "token_vectors.npy", mmap_mode="r"))
         self._user = _session(folder / "user_tower.onnx")
         self._item = _session(folder / "item_tower.onnx")
 
