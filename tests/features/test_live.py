@@ -230,6 +230,16 @@ def test_sessions_beyond_the_limit_are_dropped() -> None:
     assert sum(key.startswith(b"sess/") for key in store.data) == 2
 
 
+def test_the_session_served_least_recently_goes_first() -> None:
+    store = DictStore()
+    writer, reader = StateWriter(store, SMALL), StateReader(store, MemoryView(), SMALL)
+    for i, name in enumerate(["long", "b", "long", "c", "long"]):
+        writer.apply((), [Slate(f"q{i}", "u1", name, [i], 0, START_US, i + 1)], i + 1)
+    assert [reader.session("u1", name).tolist() for name in ("long", "b", "c")] == [
+        [0, 2, 4], [], [3],
+    ]  # fmt: skip
+
+
 def test_without_a_session_id_a_rest_begins_a_new_session() -> None:
     store = DictStore()
     writer, reader = StateWriter(store), StateReader(store, MemoryView())

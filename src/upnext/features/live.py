@@ -166,20 +166,21 @@ class StateWriter:
         gap_us = self._config.session_gap_s * SECOND_US
         if not slate.session_id and slate.time_us - session.last_time_us > gap_us:
             session = self._sessions[key] = Session()
-        writes: dict[bytes, bytes | None] = {}
-        if not session.requests:
-            writes.update(self._keep_session(slate))
+        writes = self._keep_session(slate)
         session.add(slate)
         writes[key] = session.to_bytes()
         return writes
 
     def _keep_session(self, slate: ServedSlate) -> dict[bytes, bytes | None]:
-        """Lists a new session; the viewer's oldest beyond the limit are dropped."""
+        """Puts the session last in its viewer's list; those that were served least recently, beyond the limit, are dropped."""
         names = self._session_names.get(slate.user_id)
         list_key = sessions_key(slate.user_id)
         if names is None:
             (data,) = self._store.get([list_key])
             names = msgspec.msgpack.decode(data, type=list[str]) if data else []
+            self._session_names[slate.user_id] = names
+        if names and names[-1] == slate.session_id:
+            return {}
         names = [name for name in names if name != slate.session_id] + [slate.session_id]
         writes: dict[bytes, bytes | None] = {}
         for name in names[: -self._config.n_sessions]:

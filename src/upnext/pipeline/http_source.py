@@ -22,6 +22,7 @@ from upnext.core.types import Candidates, Int64, Query
 from upnext.pipeline.config import HttpSourceConfig
 
 FAILURES_BEFORE_REST = 5
+_LARGEST = float(np.finfo(np.float32).max)
 
 
 class _Answer(msgspec.Struct):
@@ -38,7 +39,7 @@ class HttpSource:
         self.name = name
         self._config = config
         self._item_ids = item_ids
-        self._client = httpx.Client(timeout=config.deadline_ms / 1000)
+        self._client = httpx.Client(timeout=config.deadline_ms / 1000, trust_env=False)
         self._pool = ThreadPoolExecutor(config.max_in_flight, thread_name_prefix=f"source-{name}")
         self._free = threading.Semaphore(config.max_in_flight)
         self._n_failures = 0
@@ -53,12 +54,12 @@ class HttpSource:
         future: Future[_Answer] = self._pool.submit(self._ask, query, k)
         try:
             answer = future.result(timeout=self._config.deadline_ms / 1000)
-        except (FutureTimeout, httpx.HTTPError, msgspec.MsgspecError) as error:
+        except (FutureTimeout, httpx.HTTPError, msgspec.MsgspecError, UnicodeError) as error:
             self._failed()
             raise Unavailable(f"source {self.name!r}: {type(error).__name__} {error}") from error
         self._n_failures = 0
         item_id = self._item_ids(answer.video_ids[:k])
-        score = np.asarray(answer.scores[:k], np.float32)
+        score = np.clip(answer.scores[:k], -_LARGEST, _LARGEST).astype(np.float32)
         known = item_id >= 0
         return Candidates.of_source(self.name, item_id[known], score[known])
 

@@ -193,7 +193,8 @@ class Pipeline:
         cheap: bool = False,
     ) -> Scored:
         candidates = self.blend.scored(query, candidates, with_tower=not cheap)
-        candidates = best_blended(candidates, surface.config.n_ranked)
+        n_ranked = max(surface.config.n_ranked, query.request.size)  # a page is never cut short
+        candidates = best_blended(candidates, n_ranked)
         trace.stage_ms["merge"] = timer.lap()
         features = self.features.read(query, candidates)
         trace.stage_ms["features"] = timer.lap()

@@ -92,16 +92,16 @@ class Serving:
         return True
 
     def _first(self) -> Assembled:
-        current = self._releases.current()
-        if current is not None:
-            try:
+        current: str | None = None
+        try:
+            current = self._releases.current()
+            if current is not None:
                 assembled = self._loaded(current)
-            except UpNextError as error:
-                log.error("release refused", extra={"release_id": current, "error": str(error)})
-                self._refused = current
-            else:
                 self._bring_later(assembled)
                 return assembled
+        except UpNextError as error:  # a damaged release, or a damaged pointer to it
+            log.error("release refused", extra={"release_id": current, "error": str(error)})
+            self._refused = current
         assembled = assemble(self._parts, None, NO_RELEASE)
         assembled.refresh_lists(self._clock.now_us())
         return assembled

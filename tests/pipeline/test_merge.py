@@ -1,0 +1,114 @@
+"""The merge's weights and tables: known answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pipeline_world import NOW_US, Hydrated, request
+
+from upnext.core.errors import InvalidInput
+from upnext.core.types import Candidates
+from upnext.features.counters import CounterTable
+from upnext.features.vector_table import VectorTable
+from upnext.learn.blend import fit_blend
+from upnext.pipeline.blend import COLUMNS, Blend, best_blended, load_weights
+
+QUERY = Hydrated().hydrate(request())
+
+
+def test_planted_logistic_weights_are_found_and_weights_of_rows_count() -> None:
+    rng = np.random.default_rng(3)
+    planted = np.array([4.0, 0.5, -0.7, 0.6, 0.3, 0.0, 0.2, 1.0])
+    rows = rng.normal(0, 1, (60_000, len(COLUMNS))).astype(np.float32) + 2
+    p = 1 / (1 + np.exp(-(rows @ planted - 12)))
+    label = (rng.random(len(rows)) < p).astype(np.float32)
+    found = fit_blend(rows, label, np.ones(len(rows), np.float32))
+    # the standard error of each weight is about .02 here (largest: the first)
+    assert list(found.values()) == pytest.approx(planted.tolist(), abs=0.12)
+    half = rng.random(len(rows)) < 0.5  # a row of weight 2 counts as two rows
+    twice = np.concatenate([rows, rows[half]])
+    labels = np.concatenate([label, label[half]])
+    a = fit_blend(twice, labels, np.ones(len(twice), np.float32))
+    b = fit_blend(rows, label, np.where(half, 2.0, 1.0).astype(np.float32))
+    assert list(a.values()) == pytest.approx(list(b.values()), abs=1e-4)
+
+
+def test_a_column_that_never_varies_weighs_nothing() -> None:
+    rng = np.random.default_rng(0)
+    rows = np.zeros((500, len(COLUMNS)), np.float32)
+    rows[:, 3] = rng.normal(0, 1, 500)
+    rows[:, 5] = 7
+    label = (rows[:, 3] > 0.3).astype(np.float32)
+    found = fit_blend(rows, label, np.ones(500, np.float32))
+    assert [name for name, weight in found.items() if weight] == [COLUMNS[3]]
+    assert found[COLUMNS[3]] > 0
+
+
+def test_the_merge_scores_by_its_weights_and_keeps_them(tmp_path: Path) -> None:
+    counters = CounterTable()
+    counters.add(4, "relevant", 3.0, NOW_US)
+    counters.add(4, "impressions", 10.0, NOW_US)
+    near = np.array([0.5, np.nan, 2.0], np.float32)
+    candidates = Candidates(np.array([9, 4, 2]), {"source:item_to_item": near})
+    weights = {"item_to_item": 2.0, "log_relevant_1d": 1.0, "rate_7d": 10.0}
+    blend = Blend(counters, weights)
+    found = blend.scored(QUERY, candidates).columns
+    prior = 10 * 6 / 20  # (relevant + 6) / (impressions + 20)
+    wanted = [1.0 + prior, np.log(4.0) + 10 * 9 / 30, 4.0 + prior]
+    assert found["blend"].tolist() == pytest.approx(wanted, rel=1e-5)
+    assert found["tower"].tolist() == [0, 0, 0]
+    blend.save(tmp_path / "blend")
+    assert load_weights(tmp_path / "blend") == weights
+    assert blend.columns(QUERY, Candidates(np.zeros(0, np.int64))).shape == (0, len(COLUMNS))
+
+
+def test_the_tower_column_is_the_cosine_and_the_cheap_merge_goes_without() -> None:
+    class East:
+        def vector(self, query: object) -> np.ndarray:
+            return np.array([1.0, 0.0], np.float32)
+
+    table = VectorTable(np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32))
+    blend = Blend(CounterTable(), {"tower": 3.0}, East(), table)
+    candidates = Candidates(np.array([2, 0, 1, 77]))
+    assert blend.scored(QUERY, candidates).columns["blend"].tolist() == pytest.approx(
+        [1.8, 3.0, 0.0, 0.0]
+    )
+    cheap = blend.scored(QUERY, candidates, with_tower=False)
+    assert cheap.columns["tower"].tolist() == [0, 0, 0, 0]
+
+
+@given(st.lists(st.integers(0, 3), min_size=1, max_size=25), st.integers(1, 30))
+def test_the_best_are_kept_in_the_order_they_came(scores: list[int], n: int) -> None:
+    ids = np.random.default_rng(len(scores)).permutation(len(scores)).astype(np.int64)
+    candidates = Candidates(ids, {"blend": np.array(scores, np.float32)})
+    kept = best_blended(candidates, n)
+    best = sorted(zip([-s for s in scores], ids.tolist()))[:n]
+    assert kept.item_id.tolist() == [i for i in ids.tolist() if i in {item for _, item in best}]
+
+
+def test_vectors_of_later_videos_join_the_table_and_unknown_ones_are_zero() -> None:
+    base = np.arange(6, dtype=np.float32).reshape(3, 2)
+    table = VectorTable(base.copy())
+    assert table.rows(np.array([2, 0])).tolist() == [[4, 5], [0, 1]]
+    assert table.rows(np.array([1, 8])).tolist() == [[2, 3], [0, 0]]
+    table.put(np.array([1, 5]), np.array([[9, 9], [7, 8]], np.float32))
+    assert table.rows(np.array([5, 4, 3, 1, 0, 600])).tolist() == [
+        [7, 8], [0, 0], [0, 0], [9, 9], [0, 1], [0, 0],
+    ]  # fmt: skip
+    table.put(np.array([3]), np.array([[1, 1]], np.float32))
+    assert table.rows(np.array([3, 5])).tolist() == [[1, 1], [7, 8]]
+    assert table.rows(np.zeros(0, np.int64)).shape == (0, 2)
+    with pytest.raises(InvalidInput):
+        table.put(np.array([1]), np.zeros((2, 2), np.float32))
+
+
+def test_putting_vectors_leaves_the_release_file_alone(tmp_path: Path) -> None:
+    np.save(tmp_path / "v.npy", np.ones((3, 2), np.float32))
+    table = VectorTable(np.load(tmp_path / "v.npy", mmap_mode="c"))
+    table.put(np.array([1]), np.zeros((1, 2), np.float32))
+    assert table.rows(np.array([1])).tolist() == [[0, 0]]
+    assert np.load(tmp_path / "v.npy").tolist() == [[1, 1]] * 3
