@@ -6,6 +6,7 @@ up through SQLite's index behind a bounded cache, so that ten million ids need n
 
 from __future__ import annotations
 
+import json
 import threading
 from collections.abc import Sequence
 from contextlib import closing
@@ -225,6 +226,33 @@ class CatalogView:
         if len(rows) != len(set(wanted)):
             raise NotFound(f"catalog: one of the item_ids {wanted[:5]}... doesn't exist")
         return [by_id[item_id] for item_id in wanted]
+
+    def shown(self, item_ids: Int64) -> list[dict[str, object]]:
+        """What a feed shows of each video (title, creator_id, duration_s, thumbnail_url, category); a tenth of the cost of whole rows.
+
+        Raises NotFound."""
+        wanted = np.asarray(item_ids).tolist()
+        select = (
+            "SELECT item_id, title, creator, duration_s, thumbnail_url, category FROM items "
+            "WHERE item_id IN (SELECT value FROM json_each(?))"
+        )
+        with self._reading, outage(self.path):
+            rows = self._reader.execute(select, (json.dumps(wanted),)).fetchall()
+        found: dict[int, dict[str, object]] = {}
+        for item_id, title, creator, duration_s, thumbnail_url, category in rows:
+            found[item_id] = {
+                "title": title,
+                "creator_id": self._word("creator", creator),
+                "duration_s": duration_s,
+                "thumbnail_url": thumbnail_url,
+                "category": self._word("category", category),
+            }
+        if len(found) != len(set(wanted)):
+            raise NotFound(f"catalog: one of the item_ids {wanted[:5]}... doesn't exist")
+        return [found[item_id] for item_id in wanted]
+
+    def _word(self, kind: str, code: int | None) -> str | None:
+        return None if code is None or code < 0 else self.value_of(kind, code)
 
     def table(self, columns: Sequence[str] | None = None) -> pa.Table:
         """All videos as core.columns.VIDEOS (or some columns of it), row i is item_id i."""

@@ -39,6 +39,8 @@ class Rows(Ids, VideoRows, Protocol):
 
     def video_ids(self, item_ids: Int64) -> list[str]: ...
 
+    def videos(self, item_ids: Int64) -> list[dict[str, object]]: ...
+
 
 @dataclass(frozen=True)
 class Brain:

@@ -1,4 +1,4 @@
-"""What a feed item shows of a video, kept decoded for a while: a catalogue read of 30 whole rows costs more than a millisecond.
+"""What a feed item shows of a video, kept decoded for a while.
 
 Only what is shown is kept here; whether a video may be shown is the filters' question, asked anew at every request.
 """
@@ -28,7 +28,7 @@ class Card(msgspec.Struct):
 class VideoRows(Protocol):
     """The catalogue's rows."""
 
-    def videos(self, item_ids: Int64) -> list[dict[str, object]]: ...
+    def shown(self, item_ids: Int64) -> list[dict[str, object]]: ...
 
 
 class Cards:
@@ -46,7 +46,7 @@ class Cards:
         found = {i: young.get(i) or old.get(i) for i in ids}
         missing = [i for i, card in found.items() if card is None]
         if missing:
-            rows = self._rows.videos(np.array(missing, np.int64))
+            rows = self._rows.shown(np.array(missing, np.int64))
             read = {i: _card(row) for i, row in zip(missing, rows, strict=True)}
             if len(young) > _N_KEPT:
                 self.age()
