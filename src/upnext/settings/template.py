@@ -1,13 +1,18 @@
-"""upnext.toml as `upnext init` writes it: every key with its default and what it means."""
+"""upnext.toml as `upnext init` writes it: every key with its default and what it means.
+
+`python -m upnext.settings.template > docs/settings.md` writes the page of the docs anew.
+"""
 
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from pydantic import BaseModel
 
-from upnext.settings.settings import Settings
+from upnext.pipeline.config import HttpSourceConfig
+from upnext.settings.settings import ApiKey, Settings
 
 HEADER = "# UpNext settings. Every key is here with its default; a line that starts with '#' may be uncommented and changed."
 
@@ -24,6 +29,36 @@ def render() -> str:
             for key, entry in value.items():
                 _table(f"{name}.{key}", entry, lines)
     return "\n".join(lines) + "\n"
+
+
+PAGE = """# Settings
+
+`upnext init` writes this file as `upnext.toml`, with a JSON schema beside it. Every command finds it by `--config`, else by the environment
+variable `UPNEXT_CONFIG`, else as `./upnext.toml`; without any the defaults below hold. An unknown key is an error that names the nearest
+known one. A surface given in part keeps our values for the rest; a new name under `surfaces` is a new surface that starts from `home`.
+Paths are relative to the file. This page is made from the code: `python -m upnext.settings.template > docs/settings.md`.
+
+```toml
+"""
+
+INSIDE = """```
+
+Keys inside lists and tables that are empty by default:
+
+"""
+
+
+def page() -> str:
+    """docs/settings.md."""
+    lines = []
+    for where, model in (
+        ("serve.api_keys", ApiKey),
+        ("pipeline.http_sources.NAME", HttpSourceConfig),
+    ):
+        for key, field in model.model_fields.items():
+            default = "required" if field.is_required() else toml_value(field.default)
+            lines.append(f"- `{where}.{key}` ({default}): {field.description}")
+    return PAGE + render() + INSIDE + "\n".join(lines) + "\n"
 
 
 def _table(name: str, value: BaseModel, lines: list[str]) -> None:
@@ -59,3 +94,7 @@ def toml_value(value: Any) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(toml_value(v) for v in value) + "]"
     return str(value)
+
+
+if __name__ == "__main__":
+    sys.stdout.write(page())
