@@ -1,0 +1,214 @@
+"""A running pipeline follows its stores: new videos, new releases, damaged ones; a request keeps the release it began with."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "learn"))
+
+from learn_world import platform, tables_of, train
+from pipeline_world import NOW_US, Hydrated, viewer
+
+from upnext.artifacts.releases import ReleaseStore
+from upnext.catalog.store import Catalog
+from upnext.catalog.view import CatalogView
+from upnext.core.clock import ManualClock
+from upnext.core.columns import VIDEOS
+from upnext.core.errors import DamagedRelease, Unavailable
+from upnext.core.types import Request
+from upnext.features.counters import CounterTable
+from upnext.pipeline.assemble import NO_RELEASE, Parts
+from upnext.pipeline.serving import Serving
+from upnext.settings.settings import Settings
+
+TITLE = "Sourdough bread for beginners"
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Settings:
+    """A platform with a small release."""
+    settings = platform(tables_of(40, 90, days=3), tmp_path_factory.mktemp("trained"))
+    assert train(settings, None).release_id is not None
+    return settings
+
+
+@pytest.fixture
+def settings(trained: Settings, tmp_path: Path) -> Settings:
+    """A copy of it to change."""
+    shutil.copytree(trained.folder, tmp_path / "copy")
+    return trained.model_copy(
+        update={"root": tmp_path, "data": trained.data.model_copy(update={"folder": "copy"})}
+    )
+
+
+@pytest.fixture
+def catalog(settings: Settings) -> Iterator[Catalog]:
+    one = Catalog(settings.catalog_path)
+    yield one
+    one.close()
+
+
+def serving_of(settings: Settings) -> Serving:
+    parts = Parts(
+        view=CatalogView(settings.catalog_path),
+        counters=CounterTable(),
+        hydrator=Hydrated(viewer(country="US")),
+        surfaces=settings.surfaces,
+        pipeline=settings.pipeline,
+        filters=settings.filters,
+        retrieval=settings.retrieval,
+    )
+    return Serving(parts, ReleaseStore(settings.releases_path), ManualClock(NOW_US))
+
+
+def asked(request_id: str = "r", surface: str = "home", size: int = 12) -> Request:
+    return Request(request_id, "u", surface, size, NOW_US, session_id="s")
+
+
+def again(store: ReleaseStore, *, promote: bool = True) -> str:
+    """The current release published a second time."""
+    current = store.current() or ""
+    folder = store.begin()
+    for one in store.open(current).path.iterdir():
+        if one.name != "manifest.json":
+            (shutil.copytree if one.is_dir() else shutil.copy)(one, folder / one.name)
+    return store.publish(
+        folder, settings={}, data_window={}, metrics={}, parent=current, promote=promote
+    )
+
+
+def damage(path: Path) -> None:
+    path.chmod(0o644)
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(bytes(data))
+
+
+def test_a_release_serves_every_surface_from_its_own_sources(settings: Settings) -> None:
+    pipeline = serving_of(settings).pipeline
+    assert pipeline.release_id == ReleaseStore(settings.releases_path).current()
+    for surface in settings.surfaces:
+        answer = pipeline.recommend(asked(surface=surface))
+        assert len(answer.slate) == 12
+        assert answer.trace.fetched["relevant"] > 0
+        assert answer.record.release_id == pipeline.release_id
+
+
+def test_without_a_release_something_serves_and_the_first_release_is_swapped_in(
+    settings: Settings,
+) -> None:
+    pointer = settings.releases_path / "current.json"
+    kept = pointer.read_bytes()
+    pointer.unlink()
+    serving = serving_of(settings)
+    before = serving.pipeline
+    assert before.release_id == NO_RELEASE
+    assert not serving.follow_release()
+    assert len(before.recommend(asked()).slate) == 12
+    pointer.write_bytes(kept)
+    assert serving.follow_release()
+    assert serving.pipeline.release_id != NO_RELEASE
+
+
+def test_a_request_keeps_its_release_while_another_is_swapped_in(settings: Settings) -> None:
+    store = ReleaseStore(settings.releases_path)
+    serving = serving_of(settings)
+    pinned = serving.pipeline
+    first = pinned.recommend(asked())
+    new = again(store)
+    assert serving.follow_release()
+    assert not serving.follow_release()
+    assert serving.pipeline.release_id == new
+    assert serving.pipeline is not pinned
+    after = pinned.recommend(asked())  # a request under way
+    assert after.record.release_id == first.record.release_id != new
+    assert after.record.item_id == first.record.item_id
+    assert serving.pipeline.recommend(asked()).record.release_id == new
+
+
+def test_a_damaged_release_is_refused_once_by_name_and_the_old_one_stays(
+    settings: Settings,
+) -> None:
+    store = ReleaseStore(settings.releases_path)
+    serving = serving_of(settings)
+    old = serving.pipeline
+    bad = again(store)
+    damage(settings.releases_path / bad / "retrieval" / "item_vectors.npy")
+    with pytest.raises(DamagedRelease, match=r"item_vectors\.npy"):
+        serving.follow_release()
+    assert serving.pipeline is old
+    assert not serving.follow_release()  # said once
+    assert serving_of(settings).pipeline.release_id == NO_RELEASE  # a worker that starts now
+    good = again_of(store, old.release_id)
+    assert serving.follow_release()
+    assert serving.pipeline.release_id == good
+
+
+def again_of(store: ReleaseStore, release_id: str) -> str:
+    """Promotes another release."""
+    store.promote(release_id)
+    return again(store)
+
+
+def test_a_pointer_that_cannot_be_read_stops_neither_a_start_nor_a_running_pipeline(
+    settings: Settings,
+) -> None:
+    serving = serving_of(settings)
+    running = serving.pipeline
+    pointer = settings.releases_path / "current.json"
+    kept = pointer.read_bytes()
+    pointer.write_bytes(kept[: len(kept) // 2])
+    with pytest.raises(Unavailable, match=r"current\.json"):
+        serving.follow_release()
+    assert serving.pipeline is running
+    started = serving_of(settings)
+    assert started.pipeline.release_id == NO_RELEASE
+    assert len(started.pipeline.recommend(asked()).slate) == 12
+    pointer.write_bytes(kept)
+    assert started.follow_release()
+
+
+def put(catalog: Catalog, video_id: str, **fields: object) -> None:
+    row = {"video_id": video_id, "title": TITLE, "status": "active", "language": "en", **fields}
+    catalog.put_videos(pa.Table.from_pylist([row], schema=VIDEOS))
+
+
+def test_a_new_video_is_retrievable_by_its_content_at_once_and_a_hidden_one_no_more(
+    settings: Settings, catalog: Catalog
+) -> None:
+    serving = serving_of(settings)
+    n_before = serving.view.n_items
+    assert len(serving.follow_catalog()) == 0
+    put(catalog, "brand-new")
+    assert serving.follow_catalog().tolist() == [n_before]
+    fetched = relevant_of(serving)
+    assert n_before in fetched
+    catalog.patch_video("brand-new", {"status": "hidden"})
+    serving.follow_catalog()
+    assert n_before not in relevant_of(serving)
+    assert n_before not in serving.pipeline.recommend(asked(size=90)).record.item_id
+
+
+def test_a_release_made_before_a_video_knows_it_when_it_is_swapped_in(
+    settings: Settings, catalog: Catalog
+) -> None:
+    serving = serving_of(settings)
+    put(catalog, "later")
+    item_id = int(serving.follow_catalog()[0])
+    again(ReleaseStore(settings.releases_path))
+    assert serving.follow_release()
+    assert item_id in relevant_of(serving)
+
+
+def relevant_of(serving: Serving) -> set[int]:
+    """What the two-tower source proposes of the whole catalogue."""
+    pipeline = serving.pipeline
+    query = pipeline.hydrator.hydrate(asked())
+    (source,) = [q.source for q in pipeline.surfaces["home"].quotas if q.source.name == "relevant"]
+    return set(source.fetch(query, 1_000).item_id.tolist())
