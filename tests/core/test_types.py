@@ -55,7 +55,13 @@ def test_candidates_with_a_column_of_another_length_are_refused():
 
 
 def test_keys_depend_on_each_part_and_on_where_one_ends():
-    keys = {key_of("a", "bc"), key_of("ab", "c"), key_of("a", "b", "c"), key_of(1, "a"), key_of("1", "a")}
+    keys = {
+        key_of("a", "bc"),
+        key_of("ab", "c"),
+        key_of("a", "b", "c"),
+        key_of(1, "a"),
+        key_of("1", "a"),
+    }
     assert len(keys) == 5
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,14 @@ log = logging.getLogger(__name__)
 FIRST_REST_S: Final = 0.05
 LONGEST_REST_S: Final = 5.0
 HEALTHY_AFTER_S: Final = 10.0
+
+# A worker is one of several on the machine: a numeric library that starts a thread per core in each of them makes all of them wait.
+ONE_THREAD: Final = {
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "MKL_NUM_THREADS": "1",
+    "POLARS_MAX_THREADS": "1",
+}
 
 
 class KeptProcess:
@@ -63,7 +72,10 @@ class KeptProcess:
     async def _run_once(self) -> None:
         self.n_starts += 1
         process = await asyncio.create_subprocess_exec(
-            *self._command, stdin=asyncio.subprocess.PIPE, start_new_session=True
+            *self._command,
+            stdin=asyncio.subprocess.PIPE,
+            start_new_session=True,
+            env={**os.environ, **ONE_THREAD},  # what the parent has, and this
         )
         self._process = process
         assert process.stdin is not None
