@@ -22,6 +22,8 @@ from upnext.intake.plan import Plan
 
 _BEIJING_US: Final = 8 * HOUR_US
 _CREATOR: Final = "author_id of the video"  # joined to the log rows that follow
+_SHOWN_MS = "shown_ms"  # added to the rows as they are read
+_BEIJING_MS = 8 * 3_600_000
 _VIDEOS: Final = TableSpec.model_validate({
     "columns": {
         "video_id": "video_id",
@@ -85,7 +87,7 @@ def _log(path: Path, prefix: str, authors: _Authors) -> Source:
         "columns": {
             "user_id": "user_id",
             "video_id": "video_id",
-            "time_us": {"column": "time_ms", "unit": "ms"},
+            "time_us": {"column": _SHOWN_MS, "unit": "ms"},
             "surface": {"column": "tab", "prefix": prefix},
             "duration_s": {"column": "duration_ms", "scale": 0.001},
             "country": {"constant": "CN"},
@@ -97,10 +99,25 @@ def _log(path: Path, prefix: str, authors: _Authors) -> Source:
     read = _reader(path)
 
     def read_with_creators(wanted: Sequence[str]) -> Iterator[Batch]:
-        for batch in read([name for name in wanted if name != _CREATOR]):
-            yield Batch(batch.file, authors.join(batch.frame), batch.row, batch.unreadable)
+        stored = [name for name in wanted if name not in (_CREATOR, _SHOWN_MS)]
+        for batch in read(list(dict.fromkeys([*stored, "date", "time_ms"]))):
+            frame = _with_time(authors.join(batch.frame))
+            yield Batch(batch.file, frame, batch.row, batch.unreadable)
 
     return Source(str(path), read_with_creators, spec)
+
+
+def _with_time(frame: pl.DataFrame) -> pl.DataFrame:
+    """Adds when a row was shown, ms: time_ms, or within the first second of the owner's `date` where that is later.
+
+    A few rows of the last hour of a day carry the next day's date. The published splits go by date, and with this an instant does too."""
+    day = pl.col("date").cast(pl.String).str.to_date("%Y%m%d", strict=False)
+    began_ms = day.cast(pl.Datetime("ms")).dt.epoch("ms") - _BEIJING_MS
+    time_ms = pl.col("time_ms").cast(pl.Int64, strict=False)
+    early_ms = began_ms - time_ms  # up to an hour; pressed into the first second, in the same order
+    pressed = began_ms + 1_000 - early_ms // 3_600
+    later = pl.when(early_ms > 0).then(pressed).otherwise(time_ms)
+    return frame.with_columns(later.alias(_SHOWN_MS))
 
 
 class _Authors:
