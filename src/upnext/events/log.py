@@ -295,6 +295,10 @@ class SqliteEventLog:
                     f"event log segment {file}: expected sha256 {segment.sha256}, got {found}"
                 )
 
+    def checkpoint(self) -> None:
+        """Shortens the WAL while appends go on; from any thread. Raises Unavailable."""
+        database.checkpoint(self.path)
+
     def close(self) -> None:
         """Gives the files back."""
         with self._lock:

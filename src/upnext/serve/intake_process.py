@@ -173,8 +173,17 @@ class IntakeProcess:
             seal = asyncio.get_running_loop().time() >= seal_at
             if seal:
                 seal_at += SEAL_EVERY_S
+            # in another thread: a sync of the state takes a disk's time, and pages wait for the writing thread
+            await asyncio.to_thread(self._sync)
             if not await self._in_thread(self._house, seal):
                 raise Unavailable("the state's file is gone; starting again to build it anew")
+
+    def _sync(self) -> None:
+        assert self._stores is not None
+        try:
+            self._stores.sync()
+        except Unavailable as error:
+            log.warning("sync failed; tried again later", extra={"error": str(error)})
 
     def _house(self, seal: bool) -> bool:
         """Whether all stands where it should."""
@@ -182,7 +191,6 @@ class IntakeProcess:
         try:
             if not self._stores.is_in_place():
                 return False
-            self._stores.sync()
             if seal:
                 self._stores.log.seal()
         except Unavailable as error:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shutil
-from dataclasses import dataclass
+import threading
+from dataclasses import dataclass, field
 
 from upnext.catalog import Catalog
 from upnext.core.clock import Clock, SystemClock
@@ -27,10 +28,15 @@ class OpenStores:
     state: StateWriter
     store: LmdbState
     writers: Writers
+    syncing: threading.Lock = field(default_factory=threading.Lock)
+    is_closed: bool = False
 
     def sync(self) -> None:
-        """Brings the state to the disk; the log and the catalogue are there after every commit."""
-        self.store.sync()
+        """Brings the state to the disk and shortens the log's WAL; from any thread, beside the writing one."""
+        with self.syncing:
+            if not self.is_closed:
+                self.store.sync()
+                self.log.checkpoint()
 
     def is_in_place(self) -> bool:
         """Whether the state's file still stands where workers read it."""
@@ -42,10 +48,12 @@ class OpenStores:
 
     def close(self) -> None:
         """Syncs and closes everything."""
-        self.store.sync()
-        self.store.close()
-        self.log.close()
-        self.catalog.close()
+        with self.syncing:
+            self.is_closed = True
+            self.store.sync()
+            self.store.close()
+            self.log.close()
+            self.catalog.close()
 
 
 def open_stores(settings: Settings, clock: Clock | None = None) -> OpenStores:
