@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
+from upnext.catalog.view import CatalogView
 from upnext.cli.opened import readers
 from upnext.core.clock import SystemClock
 from upnext.core.errors import Unavailable
 from upnext.core.randomness import key_of
 from upnext.core.types import Request
+from upnext.events.log import SqliteEventLog
 from upnext.explain.slots import SlotExplanation, explain_slots
 from upnext.features.live import StateReader, StateWriter
 from upnext.pipeline.assemble import Parts
 from upnext.pipeline.serving import Serving
+from upnext.serve.supervisor import claimed
 from upnext.settings.settings import Settings, load
 from upnext.state.lmdb_state import LmdbState
 
@@ -72,24 +76,16 @@ def run(
         out.print(f"release {answer.record.release_id}; stages in ms: {stages}", highlight=False)
 
 
-def _state(settings: Settings, view: object, log: object) -> StateReader:
-    """The state as the intake process keeps it; built from the log when no server has run yet."""
-    from upnext.catalog.view import CatalogView
-    from upnext.events.log import SqliteEventLog
-
-    assert isinstance(view, CatalogView)
-    assert isinstance(log, SqliteEventLog)
-    try:
-        store = LmdbState(settings.state_path, read_only=True)
-        behind = store.watermark() < log.last_seq()
-    except Unavailable:
-        behind = True
-    if behind:
-        with_writer = LmdbState(settings.state_path)
-        StateWriter(with_writer, settings.features).catch_up(log)
-        with_writer.close()
-        store = LmdbState(settings.state_path, read_only=True)
-    reader = StateReader(store, view, settings.features)
+def _state(settings: Settings, view: CatalogView, log: SqliteEventLog) -> StateReader:
+    """The state: a running server's as it stands, else brought up to the log here."""
+    with (
+        suppress(Unavailable),
+        claimed(settings.run_path),
+    ):  # Unavailable: a server runs and keeps it
+        writable = LmdbState(settings.state_path)
+        StateWriter(writable, settings.features).catch_up(log)
+        writable.close()
+    reader = StateReader(LmdbState(settings.state_path, read_only=True), view, settings.features)
     reader.refresh_counters()
     return reader
 
