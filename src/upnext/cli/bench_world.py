@@ -20,6 +20,7 @@ from upnext.core.clock import DAY_US, SystemClock
 from upnext.core.protocols import Progress
 from upnext.core.randomness import rng_for
 from upnext.core.types import Float32, Int64, Profile
+from upnext.evaluate.gather import offline_parts
 from upnext.events.log import SqliteEventLog
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.features.counters import CounterTable
@@ -213,9 +214,6 @@ def _neighbours(n: int) -> Neighbours:
 
 def _ranker(folder: Path, settings: Settings, view: CatalogView, n_videos: int) -> None:
     """The reference ranker over the plan's own columns; the static block fills up to 320 inputs."""
-    from upnext.learn.judge import NoHydrator
-    from upnext.learn.train import offline_parts
-
     counters = CounterTable(n_videos)
     rng = rng_for("bench-static")
 
@@ -226,7 +224,6 @@ def _ranker(folder: Path, settings: Settings, view: CatalogView, n_videos: int) 
         basis = rng.normal(size=(encoder_size, static_size)).astype(np.float32)
         Reduction(np.zeros(encoder_size, np.float32), basis).save(folder / "reduction.npz")
         parts = offline_parts(settings, view, counters)
-        assert isinstance(parts.hydrator, NoHydrator)
         plan = assemble(parts, ReleaseParts.load(folder)).pipeline.features
         return plan.user_names, plan.item_names
 

@@ -8,7 +8,7 @@ is left the new release faces popularity, and the verdict says so.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +19,9 @@ from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
 from upnext.core.errors import UpNextError
 from upnext.core.protocols import Progress
-from upnext.core.types import Array, Query, Request
+from upnext.core.types import Array
 from upnext.evaluate.gate import GateMetrics, Margins, gate, log_loss_sums
+from upnext.evaluate.gather import gathered_parts, offline_parts
 from upnext.evaluate.metrics import Places, measure
 from upnext.evaluate.offline import (
     PastHydrator,
@@ -33,11 +34,12 @@ from upnext.evaluate.popularity import popularity_lists
 from upnext.evaluate.split import Split
 from upnext.events.log import SqliteEventLog
 from upnext.features.counters import CounterTable
-from upnext.features.replay import PastState, replay
+from upnext.features.replay import PastState
 from upnext.features.showings import Showings
-from upnext.pipeline.assemble import Assembled, Parts, assemble
+from upnext.pipeline.assemble import assemble
 from upnext.pipeline.release_parts import ReleaseParts
-from upnext.pipeline.rows import Drawing, GatheredRows, gather_rows
+from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows
+from upnext.ranking.onnx_ranker import OnnxRanker
 from upnext.ranking.tasks import kind_of
 from upnext.settings.settings import Settings
 
@@ -72,14 +74,6 @@ class Judgement:
             bool(data["accepted"]), str(data["word"]), str(data["against"]),
             tuple(data["reasons"]), dict(data["metrics"]),
         )  # fmt: skip
-
-
-class NoHydrator:
-    """For pipelines that are given their queries."""
-
-    def hydrate(self, request: Request) -> Query:
-        """Never asked."""
-        raise AssertionError(f"a replay gives its own queries, got request {request.request_id!r}")
 
 
 def judge(
@@ -181,21 +175,24 @@ class _Bench:
             self._past = PastState(self._view, self._counters, self._settings.features)
             advance(self._past, self._log, self._from_us, self._progress)
         parts = ReleaseParts.load(release)
-        assembled = self._assembled(parts, self._counters, PastHydrator(self._past))
+        made = offline_parts(self._settings, self._view, self._counters)
+        assembled = assemble(replace(made, hydrator=PastHydrator(self._past)), parts)
         assembled.refresh_lists(self._from_us)
         requests = self._window.requests(split)
         ranked = lists_of(
             assembled, requests, exclude_seen=True, only_ranked=True, progress=self._progress
         )["ranked"]
         ndcg = measure(Places.of(ranked, split.truth), ["ndcg@10"])["ndcg@10"]
-        return GateMetrics(ndcg, self._log_losses(parts, len(ndcg)))
+        return GateMetrics(ndcg, self._log_losses(release, parts.ranker, len(ndcg)))
 
-    def _log_losses(self, release: ReleaseParts, n_viewers: int) -> dict[str, Array]:
+    def _log_losses(
+        self, release: Path, ranker: OnnxRanker | None, n_viewers: int
+    ) -> dict[str, Array]:
         """{head: float64[u]}; the window's viewers are dealt into the u rows by number, which keeps both releases paired."""
-        if release.ranker is None:
+        if ranker is None:
             return {}
         gathered = self._shown_rows(release)
-        predictions = predict_rows(gathered, release.ranker)
+        predictions = predict_rows(gathered, ranker)
         rows = gathered.ranker
         return {
             task: log_loss_sums(
@@ -205,30 +202,16 @@ class _Bench:
             if kind_of(task) == "binary" and task != "relevant" and task in rows.labels
         }
 
-    def _shown_rows(self, release: ReleaseParts) -> GatheredRows:
-        counters = CounterTable(self._view.n_items)
-        assembled = self._assembled(release, counters, NoHydrator())
+    def _shown_rows(self, release: Path) -> GatheredRows:
         showings = self._window.showings
         n = int(((showings.time_us >= self._from_us) & (showings.time_us < self._until_us)).sum())
         drawing = Drawing(min(1.0, GATE_REQUESTS / max(1, n)), 0, self._settings.learn.seed)
-        self._progress.start("replay for the gate", None, "requests")
-        requests = replay(
-            self._log, self._view, counters, after_us=self._from_us, before_us=self._until_us,
-            config=self._settings.features,
-        )  # fmt: skip
-        gathered = gather_rows(requests, assembled, drawing, self._progress)
+        self._progress.start("replay for the gate", n, "requests")
+        window = (self._from_us, self._until_us)
+        parts = gathered_parts(self._settings, release, window, drawing)
+        self._progress.advance(n)
         self._progress.done()
-        return gathered
-
-    def _assembled(
-        self, release: ReleaseParts, counters: CounterTable, hydrator: PastHydrator | NoHydrator
-    ) -> Assembled:
-        settings = self._settings
-        parts = Parts(
-            self._view, counters, hydrator, settings.surfaces, settings.pipeline,
-            settings.filters, settings.retrieval,
-        )  # fmt: skip
-        return assemble(parts, release)
+        return merged_rows(parts)
 
     def _split_or_none(self) -> Split | None:
         try:

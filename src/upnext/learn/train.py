@@ -31,21 +31,20 @@ from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import InvalidInput
 from upnext.core.protocols import Progress
 from upnext.core.types import Array, Float32
+from upnext.evaluate.gather import gathered_parts
 from upnext.events.log import SqliteEventLog
 from upnext.features.context import ContextEncoder, Vocabulary
 from upnext.features.counters import CounterTable
-from upnext.features.replay import replay
 from upnext.features.showings import Showings, showings_of
 from upnext.learn.blend import fit_blend
 from upnext.learn.cbow import learn_tag_vectors
 from upnext.learn.export_text import title_encoder
 from upnext.learn.job import Job
-from upnext.learn.judge import Judgement, NoHydrator, judge
+from upnext.learn.judge import Judgement, judge
 from upnext.learn.rows_file import load_rows, save_rows
-from upnext.pipeline.assemble import Parts, assemble
 from upnext.pipeline.blend import COLUMNS, DEFAULT_WEIGHTS, Blend
-from upnext.pipeline.release_parts import Reduction, ReleaseParts, write_catalog_marks
-from upnext.pipeline.rows import Drawing, GatheredRows, gather_rows, share_of
+from upnext.pipeline.release_parts import Reduction, write_catalog_marks
+from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows, share_of
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.retrieval.checkpoint import read_checkpoint
 from upnext.retrieval.covisits import neighbours_of
@@ -239,24 +238,19 @@ class Training:
         self, folder: Path, release: Path, showings: Showings, instants: Instants
     ) -> Mapping[str, Any]:
         learn = self._settings.learn
-        counters = CounterTable(self._view.n_items)
-        parts = offline_parts(self._settings, self._view, counters)
-        assembled = assemble(parts, ReleaseParts.load(release))
         n_requests = int(
             ((showings.time_us >= instants.t0_us) & (showings.time_us < instants.gate_us)).sum()
         )
-        drawing = Drawing(
-            share_of(n_requests, learn.max_ranker_requests), learn.unshown_per_request, learn.seed
-        )
-        self._progress.start("replay for the ranker", None, "requests")
-        requests = replay(
-            self._log, self._view, counters, after_us=instants.t0_us,
-            before_us=instants.gate_us, config=self._settings.features,
-        )  # fmt: skip
-        gathered = gather_rows(requests, assembled, drawing, self._progress)
+        share = share_of(n_requests, learn.max_ranker_requests)
+        drawing = Drawing(share, learn.unshown_per_request, learn.seed)
+        window = (instants.t0_us, instants.gate_us)
+        self._progress.start("replay for the ranker", n_requests, "requests")
+        parts = gathered_parts(self._settings, release, window, drawing)
+        self._progress.advance(n_requests)
         self._progress.done()
+        gathered = merged_rows(parts)
         save_rows(folder / "rows.npz", gathered)
-        return {"n_rows": len(gathered.ranker), "share": drawing.share}
+        return {"n_rows": len(gathered.ranker), "share": share}
 
     def _ranker(self, folder: Path, rows_folder: Path) -> Mapping[str, Any]:
         learn = self._settings.learn
@@ -306,19 +300,6 @@ def _set_blend(gathered: GatheredRows, weights: Mapping[str, float]) -> None:
     weight = np.array([weights.get(name, 0.0) for name in COLUMNS], np.float32)
     column = gathered.ranker.item_names.index("score:blend")
     gathered.ranker.items[:, column] = gathered.blend @ weight
-
-
-def offline_parts(settings: Settings, view: CatalogView, counters: CounterTable) -> Parts:
-    """The parts of a pipeline whose queries come from a replay, not from a request."""
-    return Parts(
-        view=view,
-        counters=counters,
-        hydrator=NoHydrator(),
-        surfaces=settings.surfaces,
-        pipeline=settings.pipeline,
-        filters=settings.filters,
-        retrieval=settings.retrieval,
-    )
 
 
 def instants_of(showings: Showings, until_us: int | None, settings: Settings) -> Instants:

@@ -9,14 +9,14 @@ sample is drawn: places inside a source's list stay those of serving.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
 from upnext.core.clock import MINUTE_US
 from upnext.core.protocols import Progress
-from upnext.core.randomness import rng_for
+from upnext.core.randomness import key_of, rng_for
 from upnext.core.types import Bool, Candidates, Float32
 from upnext.features.replay import Replayed
 from upnext.pipeline.assemble import Assembled
@@ -36,6 +36,8 @@ class Drawing:
     share: float  # of requests
     unshown: int
     seed: int
+    part: int = 0  # which of n_parts equal parts of the drawn requests: parts together are the whole, in any number
+    n_parts: int = 1
 
 
 @dataclass
@@ -65,8 +67,9 @@ def gather_rows(
 ) -> GatheredRows:
     """The rows of a share of the replayed requests, in order of time."""
     rng = rng_for(drawing.seed, "ranker-rows")
-    columns, users = _Columns(), dict[str, int]()
+    columns = _Columns()
     lists_at_us = -LISTS_EVERY_US
+    n_drawn = 0
     for replayed in requests:
         request = replayed.query.request
         progress.advance(1)
@@ -75,8 +78,10 @@ def gather_rows(
         if request.time_us - lists_at_us >= LISTS_EVERY_US:
             lists_at_us = request.time_us
             assembled.refresh_lists(lists_at_us)
-        group = users.setdefault(request.user_id, len(users))
-        _add(columns, replayed, assembled, drawing.unshown, group, rng)
+        n_drawn += 1
+        if n_drawn % drawing.n_parts == drawing.part:
+            sample = rng_for(drawing.seed, "unshown", n_drawn)
+            _add(columns, replayed, assembled, drawing.unshown, sample)
     return _rows(columns, assembled)
 
 
@@ -85,7 +90,6 @@ def _add(
     replayed: Replayed,
     assembled: Assembled,
     n_unshown: int,
-    group: int,
     rng: np.random.Generator,
 ) -> None:
     pipeline, query = assembled.pipeline, replayed.query
@@ -111,7 +115,7 @@ def _add(
     columns.listed.append(is_listed)
     columns.weight.append(np.ones(len(rows), np.float32))
     columns.n.append(len(rows))
-    columns.group.append(group)
+    columns.group.append(key_of(query.request.user_id) >> 1)
     columns.time_us.append(query.request.time_us)
     _add_labels(columns, replayed, len(drawn), is_listed)
 
@@ -152,6 +156,30 @@ def _stacked(rows: list[Float32], width: int) -> Float32:
 
 def _joined(parts: list[Float32], width: int) -> Float32:
     return np.concatenate(parts) if parts else np.zeros((0, width), np.float32)
+
+
+def merged_rows(parts: Sequence[GatheredRows]) -> GatheredRows:
+    """The rows of all parts in order of time; requests of one instant in order of viewers."""
+    first = parts[0].ranker
+    ranker = RankerRows(
+        user=np.concatenate([p.ranker.user for p in parts]),
+        items=np.concatenate([p.ranker.items for p in parts]),
+        labels={
+            task: np.concatenate([p.ranker.labels[task] for p in parts if p.ranker.labels])
+            for task in sorted({task for p in parts for task in p.ranker.labels})
+        },
+        weight=np.concatenate([p.ranker.weight for p in parts]),
+        group=np.concatenate([p.ranker.group for p in parts]),
+        time_us=np.concatenate([p.ranker.time_us for p in parts]),
+        user_names=first.user_names,
+        item_names=first.item_names,
+    )
+    order = np.lexsort((ranker.group, ranker.time_us))
+    return GatheredRows(
+        ranker.take(order),
+        np.concatenate([p.blend for p in parts])[order],
+        np.concatenate([p.is_listed for p in parts])[order],
+    )
 
 
 def share_of(n_requests: int, at_most: int) -> float:

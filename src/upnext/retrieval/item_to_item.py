@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from upnext.core.types import Candidates, Flag, Float32, Int64, Query
+from upnext.core.types import Array, Candidates, Flag, Float32, Float64, Int64, Query
 from upnext.retrieval.config import ItemToItemConfig
 from upnext.retrieval.covisits import Neighbours, seed_weights
 from upnext.retrieval.short_list import Allowed, Videos, all_allowed, unseen
+
+SMALL_CATALOGUE = 100_000
 
 
 class ItemToItem:
@@ -33,10 +35,9 @@ class ItemToItem:
         seeds, weight = seeds[known], weight[known]
         ids = np.asarray(self._neighbours.item_id[seeds]).ravel()
         score = (np.asarray(self._neighbours.score[seeds]) * weight[:, None]).ravel()
-        found, inverse = np.unique(ids, return_inverse=True)
-        total = np.bincount(inverse, score, len(found))
-        keep = (found >= 0) & (found != current)
-        found, total = found[keep].astype(np.int64), total[keep]
+        found, total = _summed(ids, score, self._videos.n_items)
+        keep = found != current
+        found, total = found[keep], total[keep]
         keep = unseen(query, found, self._allowed(query))
         found, total = found[keep], total[keep]
         if len(found) > k:
@@ -62,3 +63,17 @@ class ItemToItem:
         """The item_id of the video being watched; -1 for none."""
         current = query.request.current_video_id
         return self._videos.item_id(current) if current else -1
+
+
+def _summed(ids: Array, score: Array, n_items: int) -> tuple[Int64, Float64]:
+    """(ids int64[m] ascending, their summed scores float64[m]); ids below 0 are left out."""
+    known = ids >= 0
+    ids, score = ids[known], score[known]
+    if (
+        n_items <= SMALL_CATALOGUE
+    ):  # a pass over the catalogue costs less than a sort of the neighbours
+        total = np.bincount(ids, score, n_items)
+        found = np.flatnonzero(total)
+        return found.astype(np.int64), total[found]
+    found, inverse = np.unique(ids, return_inverse=True)
+    return found.astype(np.int64), np.bincount(inverse, score, len(found))
