@@ -72,8 +72,9 @@ def _summed(ids: Array, score: Array, n_items: int) -> tuple[Int64, Float64]:
     if (
         n_items <= SMALL_CATALOGUE
     ):  # a pass over the catalogue costs less than a sort of the neighbours
-        total = np.bincount(ids, score, n_items)
+        total: Float64 = np.bincount(ids, score, n_items).astype(np.float64, copy=False)
         found = np.flatnonzero(total)
         return found.astype(np.int64), total[found]
     found, inverse = np.unique(ids, return_inverse=True)
-    return found.astype(np.int64), np.bincount(inverse, score, len(found))
+    total = np.bincount(inverse, score, len(found)).astype(np.float64, copy=False)
+    return found.astype(np.int64), total
