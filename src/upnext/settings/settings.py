@@ -95,7 +95,7 @@ class LearnConfig(Section):
         description="latest share of showings that the ranker learns from; generators of that pass see the rest",
     )
     max_ranker_requests: Annotated[int, Field(ge=100)] = Field(
-        25_000, description="requests that become ranker rows, drawn at random beyond"
+        18_000, description="requests that become ranker rows, drawn at random beyond"
     )
     unshown_per_request: Annotated[int, Field(ge=0)] = Field(
         16,
