@@ -16,6 +16,7 @@ from upnext.artifacts.releases import ReleaseStore
 from upnext.cli.opened import readers
 from upnext.cli.progress import RichProgress
 from upnext.core.errors import InvalidInput
+from upnext.core.one_thread import children_with_one_thread
 from upnext.evaluate.gather import GatherTask, gathered, offline_parts
 from upnext.evaluate.offline import (
     PastHydrator,
@@ -89,7 +90,10 @@ def run(
         for part in range(PARTS)
     ]
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool:
+    with (
+        children_with_one_thread(),
+        ProcessPoolExecutor(PROCESSES, mp_context=spawn) as pool,
+    ):
         pending = [pool.submit(measured, task) for task in tasks]
         reading = [pool.submit(gathered, part) for part in parts]
         retrieval = {

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upnext.catalog.view import CatalogView
+from upnext.core.one_thread import children_with_one_thread
 from upnext.core.protocols import NoProgress
 from upnext.core.types import Query, Request
 from upnext.events.log import SqliteEventLog
@@ -78,5 +79,8 @@ def gathered_parts(
     if n_parts == 1:
         return [gathered(tasks[0])]
     spawn = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(n_parts, mp_context=spawn) as pool:
+    with (
+        children_with_one_thread(),
+        ProcessPoolExecutor(n_parts, mp_context=spawn) as pool,
+    ):
         return list(pool.map(gathered, tasks))

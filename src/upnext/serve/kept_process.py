@@ -10,18 +10,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Final
 
+from upnext.core.one_thread import ONE_THREAD
+
 log = logging.getLogger(__name__)
 FIRST_REST_S: Final = 0.05
 LONGEST_REST_S: Final = 5.0
 HEALTHY_AFTER_S: Final = 10.0
-
-# A worker is one of several on the machine: a numeric library that starts a thread per core in each of them makes all of them wait.
-ONE_THREAD: Final = {
-    "OMP_NUM_THREADS": "1",
-    "OPENBLAS_NUM_THREADS": "1",
-    "MKL_NUM_THREADS": "1",
-    "POLARS_MAX_THREADS": "1",
-}
 
 
 class KeptProcess:
