@@ -31,6 +31,7 @@ from upnext.pipeline.release_parts import Reduction, ReleaseParts, write_catalog
 from upnext.ranking.reference_ranker import write_reference_ranker
 from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.index import FaissIndex
+from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 
 N_CLUSTERS = 4_000
@@ -223,7 +224,7 @@ def _ranker(folder: Path, settings: Settings, view: CatalogView, n_videos: int) 
         encoder_size = Reduction.load(folder / "reduction.npz").mean.shape[0]
         basis = rng.normal(size=(encoder_size, static_size)).astype(np.float32)
         Reduction(np.zeros(encoder_size, np.float32), basis).save(folder / "reduction.npz")
-        parts = offline_parts(settings, view, counters)
+        parts = offline_parts(offline_settings(settings), view, counters)
         plan = assemble(parts, ReleaseParts.load(folder)).pipeline.features
         return plan.user_names, plan.item_names
 

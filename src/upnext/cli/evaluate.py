@@ -34,6 +34,7 @@ from upnext.features.showings import showings_of
 from upnext.pipeline.assemble import assemble
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.pipeline.rows import Drawing, merged_rows
+from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings, load
 
 MAX_RANKER_REQUESTS = 60_000
@@ -86,7 +87,7 @@ def run(
     share = min(1.0, MAX_RANKER_REQUESTS / max(1, n_requests))
     window = (from_us, until_us)
     parts = [
-        GatherTask(settings, folder, *window, Drawing(share, 0, 0, part, PARTS))
+        GatherTask(offline_settings(settings), folder, *window, Drawing(share, 0, 0, part, PARTS))
         for part in range(PARTS)
     ]
     spawn = multiprocessing.get_context("spawn")
@@ -133,7 +134,9 @@ def measured(task: Task) -> RetrievalReport:
     counters = CounterTable(view.n_items)
     past = PastState(view, counters, settings.features)
     advance(past, log, task.from_us, progress)
-    made = replace(offline_parts(settings, view, counters), hydrator=PastHydrator(past))
+    made = replace(
+        offline_parts(offline_settings(settings), view, counters), hydrator=PastHydrator(past)
+    )
     pipeline = assemble(made, parts)
     pipeline.refresh_lists(task.from_us)
     window = Window(showings, task.from_us, task.until_us, task.max_users)

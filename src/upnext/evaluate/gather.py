@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+from collections.abc import Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,21 +17,37 @@ from upnext.core.one_thread import children_with_one_thread
 from upnext.core.protocols import NoProgress
 from upnext.core.types import Query, Request
 from upnext.events.log import SqliteEventLog
+from upnext.features.config import FeaturesConfig
 from upnext.features.counters import CounterTable
 from upnext.features.replay import replay
+from upnext.filters.config import FiltersConfig
 from upnext.pipeline.assemble import Parts, assemble
+from upnext.pipeline.config import PipelineConfig, SurfaceConfig
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.pipeline.rows import Drawing, GatheredRows, gather_rows
-from upnext.settings.settings import Settings
+from upnext.retrieval.config import RetrievalConfig
 
 MAX_PROCESSES = 2  # each holds the log and the state
+
+
+@dataclass(frozen=True)
+class OfflineSettings:
+    """What a pipeline outside serving is made of; settings/offline.py takes it from the whole."""
+
+    catalog_path: Path
+    events_path: Path
+    surfaces: Mapping[str, SurfaceConfig]
+    pipeline: PipelineConfig
+    filters: FiltersConfig
+    retrieval: RetrievalConfig
+    features: FeaturesConfig
 
 
 @dataclass(frozen=True)
 class GatherTask:
     """A part of the requests of a window, through one release's pipeline."""
 
-    settings: Settings
+    settings: OfflineSettings
     release: Path  # its folder
     from_us: int
     until_us: int | None
@@ -45,7 +62,7 @@ class NoHydrator:
         raise AssertionError(f"a replay gives its own queries, got request {request.request_id!r}")
 
 
-def offline_parts(settings: Settings, view: CatalogView, counters: CounterTable) -> Parts:
+def offline_parts(settings: OfflineSettings, view: CatalogView, counters: CounterTable) -> Parts:
     """The parts of a pipeline whose queries come from a replay, not from a request."""
     return Parts(
         view, counters, NoHydrator(), settings.surfaces, settings.pipeline, settings.filters,
@@ -68,7 +85,7 @@ def gathered(task: GatherTask) -> GatheredRows:
 
 
 def gathered_parts(
-    settings: Settings, release: Path, window: tuple[int, int | None], drawing: Drawing
+    settings: OfflineSettings, release: Path, window: tuple[int, int | None], drawing: Drawing
 ) -> list[GatheredRows]:
     """The rows of the window's drawn requests, one entry per process."""
     n_parts = min(MAX_PROCESSES, os.cpu_count() or 1)

@@ -41,6 +41,7 @@ from upnext.pipeline.release_parts import ReleaseParts
 from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows
 from upnext.ranking.onnx_ranker import OnnxRanker
 from upnext.ranking.tasks import kind_of
+from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 
 LEAST_VIEWERS = 30
@@ -175,7 +176,7 @@ class _Bench:
             self._past = PastState(self._view, self._counters, self._settings.features)
             advance(self._past, self._log, self._from_us, self._progress)
         parts = ReleaseParts.load(release)
-        made = offline_parts(self._settings, self._view, self._counters)
+        made = offline_parts(offline_settings(self._settings), self._view, self._counters)
         assembled = assemble(replace(made, hydrator=PastHydrator(self._past)), parts)
         assembled.refresh_lists(self._from_us)
         requests = self._window.requests(split)
@@ -208,7 +209,7 @@ class _Bench:
         drawing = Drawing(min(1.0, GATE_REQUESTS / max(1, n)), 0, self._settings.learn.seed)
         self._progress.start("replay for the gate", n, "requests")
         window = (self._from_us, self._until_us)
-        parts = gathered_parts(self._settings, release, window, drawing)
+        parts = gathered_parts(offline_settings(self._settings), release, window, drawing)
         self._progress.advance(n)
         self._progress.done()
         return merged_rows(parts)

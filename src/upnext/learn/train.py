@@ -50,6 +50,7 @@ from upnext.retrieval.checkpoint import read_checkpoint
 from upnext.retrieval.covisits import neighbours_of
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.two_tower import CHECKPOINT, TwoTowerLearner
+from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 
 ACTIVE = VIDEO_STATUSES.index("active")
@@ -245,7 +246,7 @@ class Training:
         drawing = Drawing(share, learn.unshown_per_request, learn.seed)
         window = (instants.t0_us, instants.gate_us)
         self._progress.start("replay for the ranker", n_requests, "requests")
-        parts = gathered_parts(self._settings, release, window, drawing)
+        parts = gathered_parts(offline_settings(self._settings), release, window, drawing)
         self._progress.advance(n_requests)
         self._progress.done()
         gathered = merged_rows(parts)
