@@ -217,8 +217,13 @@ def test_videos_without_title_and_tags_or_with_emoji_and_rtl_titles_are_shown(
             i["video_id"]: i["title"] for i in page["items"] if i["video_id"].startswith("odd-")
         }
 
-    until(lambda: len(shown()) == len(ODD))
-    titles = shown()
+    titles: dict[str, str | None] = {}
+
+    def all_shown() -> bool:  # a video shown in one page is not in the next one
+        titles.update(shown())
+        return len(titles) == len(ODD)
+
+    until(all_shown)
     for name, title in ODD.items():
         assert titles[f"odd-{name}"] == title or not title
     for row in rows:
