@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rich.console import Console
 
+from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.store import Catalog
 from upnext.cli.progress import RichProgress
 from upnext.core.clock import SystemClock
@@ -32,7 +33,7 @@ def run(
     if not config.exists():
         config.write_text(render(), "utf-8")
     settings = load(config)
-    if not (settings.releases_path / "current").exists():
+    if ReleaseStore(settings.releases_path).current() is None:
         _build(settings, folder, viewers, videos, seed, err)
     serve = settings.serve.model_copy(update={"port": port})
     err.print(f"ready after {time.monotonic() - began:.0f} s", highlight=False)
