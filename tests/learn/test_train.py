@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -34,7 +35,7 @@ from upnext.core.errors import InvalidInput
 from upnext.core.types import Request
 from upnext.events.log import SqliteEventLog
 from upnext.features.live import StateReader, StateWriter
-from upnext.learn.job import Job
+from upnext.learn.job import Began, Job
 from upnext.learn.train import Training, TrainReport, instants_of
 from upnext.pipeline.assemble import Parts, assemble
 from upnext.pipeline.blend import COLUMNS
@@ -226,12 +227,56 @@ def test_a_job_of_another_instant_settings_or_log_is_not_continued(
         train(load(settings.root / "upnext.toml"), resume=True)
     with pytest.raises(InvalidInput, match=message):
         train(settings, UNTIL_US - DAY_US, resume=True)
-    writer = SqliteEventLog(settings.events_path)
-    more = next(iter(writer.scan())).slice(0, 1).drop_columns(["log_seq", "event_id"])
-    writer.import_sealed([more.append_column("event_id", pa.array(["another"]))])
-    writer.close()
+    shorter = platform(tables, tmp_path / "shorter", before_us=UNTIL_US - DAY_US)
+    shutil.copytree(settings.folder / "training", shorter.folder / "training")
     with pytest.raises(InvalidInput, match=message):
-        train(settings, resume=True)
+        train(shorter, resume=True)
+
+
+def test_a_killed_job_goes_on_to_the_same_bytes_though_events_videos_and_histories_came_since(
+    trained: tuple[Settings, TrainReport], tables: dict[str, pa.Table], tmp_path: Path
+) -> None:
+    settings, report = trained
+    killed = platform(tables, tmp_path)
+    _hide_two(killed)
+    _killed(killed, "two-tower network", 0.6)
+    began = Began.of_job(
+        killed.folder / "training", SqliteEventLog(killed.events_path, read_only=True)
+    )
+    _grow(killed)
+    _killed(killed, "ranker", 0.6, "--resume")
+    done = train(killed, resume=True)
+    assert digests(release_folder(settings, report)) == digests(release_folder(killed, done))
+    assert done.judgement == report.judgement
+    manifest = ReleaseStore(killed.releases_path).open(done.release_id or "").manifest
+    assert manifest.data_window["log_seq"] == began.log_seq
+    release = ReleaseParts.load(release_folder(killed, done))
+    view = CatalogView(killed.catalog_path)
+    assert release.n_items == began.n_videos == view.n_items - 3
+    new = np.arange(view.n_items - 3, view.n_items)  # to be brought in by whoever serves
+    assert np.array_equal(view.changed_since(release.change_seq), new)
+
+
+def _grow(settings: Settings) -> None:
+    """Three videos, five hundred events of known viewers from before UNTIL_US, and a viewer's history."""
+    catalog = Catalog(settings.catalog_path)
+    videos = CatalogView(settings.catalog_path).table().slice(10, 3)
+    ids = pa.array([f"late-{i}" for i in range(3)])
+    catalog.put_videos(videos.set_column(videos.schema.names.index("video_id"), "video_id", ids))
+    catalog.close()
+    late = CatalogView(settings.catalog_path).item_id("late-1")
+    writer = SqliteEventLog(settings.events_path)
+    more = next(iter(writer.scan())).slice(0, 500)
+    ids = pa.array([f"late-{i}" for i in range(len(more))])
+    columns = {"event_id": ids, "item_id": pa.array([late] * len(more), pa.int64())}
+    more = more.drop_columns(["log_seq", *columns])
+    for name, column in columns.items():
+        more = more.append_column(name, column)
+    writer.import_sealed([more])
+    viewer = more.column("user_id")[0].as_py()
+    history = {"user_id": [viewer], "position": [0], "video_id": ["late-1"], "item_id": [late]}
+    writer.add_histories(pa.table(history))
+    writer.close()
 
 
 def test_too_little_data_is_one_clear_line(tables: dict[str, pa.Table], tmp_path: Path) -> None:

@@ -27,6 +27,7 @@ from upnext.core.types import Bool, Float32, Int64, Profile
 
 _BATCH = 65_536
 _N_CACHED = 131_072
+_NO_LIMIT = 1 << 62
 _K = TypeVar("_K")
 _V = TypeVar("_V")
 
@@ -44,6 +45,7 @@ class CatalogView:
         self._applying = threading.RLock()
         self._dense = DenseColumns()
         self._change_seq = 0
+        self._limit = _NO_LIMIT
         self._n_codes = dict.fromkeys(CODE_KINDS, 0)
         self._ids: dict[str, int] = {}
         self._codes: dict[tuple[str, str], int] = {}
@@ -53,13 +55,13 @@ class CatalogView:
     def refresh(self) -> Int64:
         """int64[m], ascending: the item_ids that are new or changed since the last call, now in the arrays."""
         changed: list[Int64] = []
-        select = f"{SELECT_CHANGED} WHERE change_seq > ? ORDER BY change_seq, item_id"
+        where = "WHERE change_seq > ? AND item_id < ? ORDER BY change_seq, item_id"
         with self._refreshing, outage(self.path):
             seq = self._change_seq
             self._refresher.execute("BEGIN")  # rows and codes of one moment
             try:
                 counts = {kind: count_codes(self._refresher, kind) for kind in CODE_KINDS}
-                cursor = self._refresher.execute(select, (seq,))
+                cursor = self._refresher.execute(f"{SELECT_CHANGED} {where}", (seq, self._limit))
                 while rows := cursor.fetchmany(_BATCH):
                     with self._applying:
                         changed.append(self._dense.apply(rows, self._country_code))
@@ -69,6 +71,11 @@ class CatalogView:
             self._n_codes = counts
             self._change_seq = seq
         return np.unique(np.concatenate(changed)) if changed else np.zeros(0, np.int64)
+
+    def keep_first(self, n_items: int) -> None:
+        """From now on there are only the first `n_items` videos, whatever is added: what a job that began earlier knew of."""
+        self._limit = n_items
+        self._dense.n_items = min(self._dense.n_items, n_items)
 
     @property
     def change_seq(self) -> int:
@@ -260,7 +267,7 @@ class CatalogView:
             closing(open_reader(self.path)) as own,
             outage(self.path),
         ):  # requests don't wait for it
-            return video_table(own, columns)
+            return video_table(own, columns).slice(0, self._limit)
 
     def profile(self, user_id: str) -> Profile | None:
         """What the platform says of a viewer; None when it said nothing."""

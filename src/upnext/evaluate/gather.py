@@ -17,6 +17,7 @@ from upnext.core.one_thread import children_with_one_thread
 from upnext.core.protocols import NoProgress
 from upnext.core.types import Query, Request
 from upnext.events.log import SqliteEventLog
+from upnext.events.past_log import LogEnd, PastLog
 from upnext.features.config import FeaturesConfig
 from upnext.features.counters import CounterTable
 from upnext.features.replay import replay
@@ -41,6 +42,16 @@ class OfflineSettings:
     filters: FiltersConfig
     retrieval: RetrievalConfig
     features: FeaturesConfig
+    n_videos: int | None = None  # of the catalogue, the first so many; None: all
+    log_end: LogEnd | None = None  # of the log, up to there; None: all
+
+    def stores(self) -> tuple[CatalogView, SqliteEventLog | PastLog]:
+        """The catalogue and the log, opened, as far as they are to be seen."""
+        view = CatalogView(self.catalog_path)
+        if self.n_videos is not None:
+            view.keep_first(self.n_videos)
+        log = SqliteEventLog(self.events_path, read_only=True)
+        return view, log if self.log_end is None else PastLog(log, self.log_end)
 
 
 @dataclass(frozen=True)
@@ -73,8 +84,7 @@ def offline_parts(settings: OfflineSettings, view: CatalogView, counters: Counte
 def gathered(task: GatherTask) -> GatheredRows:
     """The rows of one task, in this process."""
     settings = task.settings
-    view = CatalogView(settings.catalog_path)
-    log = SqliteEventLog(settings.events_path, read_only=True)
+    view, log = settings.stores()
     counters = CounterTable(view.n_items)
     assembled = assemble(offline_parts(settings, view, counters), ReleaseParts.load(task.release))
     requests = replay(

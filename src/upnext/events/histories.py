@@ -33,18 +33,26 @@ def add_table(folder: Path, table: pa.Table) -> int:
     files = _files(folder)
     if any(file.stem.endswith(digest) for file in files):
         return 0
-    number = 1 + max((int(file.stem.split("-")[0]) for file in files), default=0)
-    final = folder / f"{number:06d}-{digest}.parquet"
+    final = folder / f"{n_tables(folder) + 1:06d}-{digest}.parquet"
     temporary = final.with_suffix(".parquet.tmp")
     temporary.write_bytes(data)
     publish_file(temporary, final)
     return len(stored)
 
 
-def read_tables(folder: Path) -> pa.Table:
-    """core.columns.HISTORIES by user_id and position; where two tables have the same place, the one added later counts."""
+def n_tables(folder: Path) -> int:
+    """The number of the table that was added last, 0 without any."""
+    return max((_number(file) for file in _files(folder)), default=0)
+
+
+def read_tables(folder: Path, until: int | None = None) -> pa.Table:
+    """core.columns.HISTORIES by user_id and position; where two tables have the same place, the one added later counts.
+
+    Of the tables numbered up to `until` alone; None: all."""
     parts = []
     for file in _files(folder):
+        if until is not None and _number(file) > until:
+            continue
         with reading(file) as parquet:
             parts.append(parquet.read())
     if not parts:
@@ -57,6 +65,10 @@ def read_tables(folder: Path) -> pa.Table:
 
 def _files(folder: Path) -> list[Path]:
     return sorted(folder.glob("*.parquet"))
+
+
+def _number(file: Path) -> int:
+    return int(file.stem.split("-")[0])
 
 
 def _conformed(table: pa.Table) -> pa.Table:

@@ -200,11 +200,13 @@ class SqliteEventLog:
         (segment,) = segments.segments_after(self._connection, log_seq - 1, 1)
         return event_of_row(segments.row_at(self._segments / segment.file, log_seq))
 
-    def scan(self, after_seq: int = 0, *, batch_rows: int = 65_536) -> Iterator[pa.Table]:
-        """Tables of core.columns.EVENTS, at most `batch_rows` each, in order of log_seq, strictly after `after_seq`.
+    def scan(
+        self, after_seq: int = 0, *, batch_rows: int = 65_536, until_seq: int | None = None
+    ) -> Iterator[pa.Table]:
+        """Tables of core.columns.EVENTS, at most `batch_rows` each, in order of log_seq, after_seq < log_seq <= until_seq.
 
-        Ends where the log ended when it began; never gives an empty table. Raises Unavailable, naming a damaged segment."""
-        until_seq = self.last_seq()
+        None: up to where the log ended when the scan began. Never gives an empty table. Raises Unavailable, naming a damaged segment."""
+        until_seq = self.last_seq() if until_seq is None else until_seq
         while True:
             rows, segment = self._next_page(after_seq, until_seq, batch_rows)
             if rows:
@@ -212,7 +214,7 @@ class SqliteEventLog:
                 after_seq = rows[-1][0]
             elif segment is not None and segment.first_seq <= until_seq:
                 file = self._segments / segment.file
-                yield from segments.scan_segment(file, after_seq, batch_rows)
+                yield from segments.scan_segment(file, after_seq, batch_rows, until_seq)
                 after_seq = segment.last_seq
             else:
                 return
@@ -273,9 +275,13 @@ class SqliteEventLog:
         parts = [slate_rows(records) for records in self.scan_slates()]
         return pa.concat_tables(parts) if parts else slate_rows([])
 
-    def histories(self) -> pa.Table:
-        """core.columns.HISTORIES by user_id and position; empty without any. Raises Unavailable."""
-        return histories.read_tables(self._histories)
+    def histories(self, n_tables: int | None = None) -> pa.Table:
+        """core.columns.HISTORIES by user_id and position; empty without any. Of the first `n_tables` stored alone. Raises Unavailable."""
+        return histories.read_tables(self._histories, n_tables)
+
+    def n_histories(self) -> int:
+        """How many tables of histories are stored."""
+        return histories.n_tables(self._histories)
 
     def last_seq(self) -> int:
         """The highest number given out, 0 for an empty log. Raises Unavailable."""

@@ -116,8 +116,10 @@ def reading(file: Path) -> Iterator[pq.ParquetFile]:
         raise Unavailable(f"event log segment {file}: {error}") from error
 
 
-def scan_segment(file: Path, after_seq: int, batch_rows: int) -> Iterator[pa.Table]:
-    """Its rows strictly after `after_seq`, one row group in memory at a time."""
+def scan_segment(
+    file: Path, after_seq: int, batch_rows: int, until_seq: int | None = None
+) -> Iterator[pa.Table]:
+    """Its rows strictly after `after_seq`, up to `until_seq` (None: all), one row group in memory at a time."""
     with reading(file) as parquet:
         for group in range(parquet.num_row_groups):
             if _last_of(parquet, group) <= after_seq:
@@ -125,6 +127,8 @@ def scan_segment(file: Path, after_seq: int, batch_rows: int) -> Iterator[pa.Tab
             table = parquet.read_row_group(group)
             if table.column("log_seq")[0].as_py() <= after_seq:
                 table = table.filter(pc.field("log_seq") > after_seq)
+            if until_seq is not None and table.column("log_seq")[-1].as_py() > until_seq:
+                table = table.filter(pc.field("log_seq") <= until_seq)
             for start in range(0, len(table), batch_rows):
                 yield table.slice(start, batch_rows)
 

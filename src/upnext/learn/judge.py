@@ -21,7 +21,7 @@ from upnext.core.errors import UpNextError
 from upnext.core.protocols import Progress
 from upnext.core.types import Array
 from upnext.evaluate.gate import GateMetrics, Margins, gate, log_loss_sums
-from upnext.evaluate.gather import gathered_parts, offline_parts
+from upnext.evaluate.gather import OfflineSettings, gathered_parts, offline_parts
 from upnext.evaluate.metrics import Places, measure
 from upnext.evaluate.offline import (
     PastHydrator,
@@ -32,7 +32,7 @@ from upnext.evaluate.offline import (
 )
 from upnext.evaluate.popularity import popularity_lists
 from upnext.evaluate.split import Split
-from upnext.events.log import SqliteEventLog
+from upnext.events.past_log import PastLog
 from upnext.features.counters import CounterTable
 from upnext.features.replay import PastState
 from upnext.features.showings import Showings
@@ -80,7 +80,7 @@ class Judgement:
 def judge(
     settings: Settings,
     view: CatalogView,
-    log: SqliteEventLog,
+    log: PastLog,
     releases: ReleaseStore,
     candidate: Path,
     showings: Showings,
@@ -135,7 +135,7 @@ class _Bench:
         self,
         settings: Settings,
         view: CatalogView,
-        log: SqliteEventLog,
+        log: PastLog,
         showings: Showings,
         from_us: int,
         until_us: int,
@@ -176,7 +176,7 @@ class _Bench:
             self._past = PastState(self._view, self._counters, self._settings.features)
             advance(self._past, self._log, self._from_us, self._progress)
         parts = ReleaseParts.load(release)
-        made = offline_parts(offline_settings(self._settings), self._view, self._counters)
+        made = offline_parts(self._offline(), self._view, self._counters)
         assembled = assemble(replace(made, hydrator=PastHydrator(self._past)), parts)
         assembled.refresh_lists(self._from_us)
         requests = self._window.requests(split)
@@ -209,10 +209,13 @@ class _Bench:
         drawing = Drawing(min(1.0, GATE_REQUESTS / max(1, n)), 0, self._settings.learn.seed)
         self._progress.start("replay for the gate", n, "requests")
         window = (self._from_us, self._until_us)
-        parts = gathered_parts(offline_settings(self._settings), release, window, drawing)
+        parts = gathered_parts(self._offline(), release, window, drawing)
         self._progress.advance(n)
         self._progress.done()
         return merged_rows(parts)
+
+    def _offline(self) -> OfflineSettings:
+        return offline_settings(self._settings, self._view.n_items, self._log.end)
 
     def _split_or_none(self) -> Split | None:
         try:

@@ -9,7 +9,8 @@
     publish      index, checksums, one rename
 
 The gate's models have not seen the gate's window; the release's generators have (the final refit), its ranker has not.
-Killed anywhere, the job goes on with `resume` from its last whole stage or epoch, to the same weights.
+Killed anywhere, the job goes on with `resume` from its last whole stage or epoch, to the same weights; it sees the log and the
+catalogue up to where they ended when it began, whatever has come since.
 """
 
 from __future__ import annotations
@@ -33,13 +34,14 @@ from upnext.core.protocols import Progress
 from upnext.core.types import Array, Float32
 from upnext.evaluate.gather import gathered_parts
 from upnext.events.log import SqliteEventLog
+from upnext.events.past_log import PastLog
 from upnext.features.context import ContextEncoder, Vocabulary
 from upnext.features.counters import CounterTable
 from upnext.features.showings import Showings, showings_of
 from upnext.learn.blend import fit_blend
 from upnext.learn.cbow import learn_tag_vectors
 from upnext.learn.export_text import title_encoder
-from upnext.learn.job import Job
+from upnext.learn.job import Began, Job
 from upnext.learn.judge import Judgement, judge
 from upnext.learn.rows_file import load_rows, save_rows
 from upnext.pipeline.blend import COLUMNS, DEFAULT_WEIGHTS, Blend
@@ -92,24 +94,29 @@ class Training:
     ) -> None:
         self._settings = settings
         self._view = view
-        self._log = log
+        self._stored = log
         self._releases = releases
         self._progress = progress
+        self._see(Began.now(log, view))
+
+    def _see(self, began: Began) -> None:
+        """Log and catalogue end, for this job, where they ended then."""
+        self._began = began
+        self._view.keep_first(began.n_videos)
+        self._log = PastLog(self._stored, began.log_end)
 
     def run(self, until_us: int | None, *, resume: bool, force: bool) -> TrainReport:
         """Learns from everything before `until_us` (None: everything) and publishes if the gate accepts, or `force`."""
         learn = self._settings.learn
         torch.set_num_threads(learn.threads or torch.get_num_threads())
         torch.use_deterministic_algorithms(True)
+        folder = self._settings.folder / "training"
+        if resume:
+            self._see(Began.of_job(folder, self._stored))
         showings = self._showings(until_us)
         instants = instants_of(showings, until_us, self._settings)
-        identity = {
-            "log_seq": self._log.last_seq(),
-            "n_videos": self._view.n_items,
-            "until_us": instants.until_us,
-            "settings": self._settings.model_dump(mode="json"),
-        }
-        job = Job(self._settings.folder / "training", identity, resume=resume)
+        asked = {"until_us": until_us, "settings": self._settings.model_dump(mode="json")}
+        job = Job(folder, {**self._began.to_json(), **asked}, resume=resume)
         first = job.folder / "first"
         job.stage("content", self._content)
         content = np.load(job.folder / "content" / "vectors.npy")
@@ -172,6 +179,7 @@ class Training:
         encoder.save(folder / "content")
         vectors = encoder.encode_table(videos)
         np.save(folder / "vectors.npy", vectors)
+        np.save(folder / "described.npy", self._view.status[: len(vectors)] != UNKNOWN)
         Reduction.fit(vectors, STATIC_SIZE).save(folder / "reduction.npz")
         return {"size": int(vectors.shape[1]), "n_videos": len(vectors)}
 
@@ -232,8 +240,8 @@ class Training:
         index = FaissIndex.build(vectors[active], active, self._settings.retrieval.index)
         index.save(target / "index")
         Blend(CounterTable(), DEFAULT_WEIGHTS).save(target / "blend")
-        described = self._view.status[: len(vectors)] != UNKNOWN
-        write_catalog_marks(target, described, self._view.change_seq, vocabulary)
+        described = np.load(text / "described.npy")
+        write_catalog_marks(target, described, self._began.change_seq, vocabulary)
 
     def _rows(
         self, folder: Path, release: Path, showings: Showings, instants: Instants
@@ -246,7 +254,9 @@ class Training:
         drawing = Drawing(share, learn.unshown_per_request, learn.seed)
         window = (instants.t0_us, instants.gate_us)
         self._progress.start("replay for the ranker", n_requests, "requests")
-        parts = gathered_parts(offline_settings(self._settings), release, window, drawing)
+        began = self._began
+        offline = offline_settings(self._settings, began.n_videos, began.log_end)
+        parts = gathered_parts(offline, release, window, drawing)
         self._progress.advance(n_requests)
         self._progress.done()
         gathered = merged_rows(parts)
@@ -283,7 +293,7 @@ class Training:
             "ranker_until_us": instants.gate_us,
             "n_showings": len(showings),
             "n_users": len(showings.user_ids),
-            "log_seq": self._log.last_seq(),
+            "log_seq": self._began.log_seq,
         }
 
 
