@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import logging
 import time
@@ -13,7 +12,7 @@ import pytest
 
 from upnext.core.errors import InvalidInput, Unavailable
 from upnext.serve.access import Access, Refused
-from upnext.serve.frames import frame, read_frame
+from upnext.serve.frames import FrameReader, frame
 from upnext.serve.json_table import json_table
 from upnext.serve.log_lines import JsonLines
 from upnext.serve.supervisor import claimed
@@ -71,18 +70,26 @@ def test_a_log_line_is_one_line_of_json_with_its_fields() -> None:
     assert (read["level"], read["process"], read["worker"]) == ("warning", "worker-0", "w")
 
 
-def test_a_frame_cut_in_the_middle_is_an_outage_and_a_clean_end_is_not() -> None:
-    async def work() -> None:
-        whole = frame(7, {"a": 1}, msgspec.msgpack.Encoder())
-        reader = asyncio.StreamReader()
-        reader.feed_data(whole + whole[:-1])
-        reader.feed_eof()
-        assert msgspec.msgpack.decode(await read_frame(reader)) == [7, {"a": 1}]
-        with pytest.raises(Unavailable):
-            await read_frame(reader)
-        assert await read_frame(reader) == b""
+def test_frames_come_back_whole_wherever_the_stream_was_cut_into_reads() -> None:
+    bodies = [{"a": 1}, {}, {"text": "x" * 700}]
+    encoder = msgspec.msgpack.Encoder()
+    stream = b"".join(frame(i, body, encoder) for i, body in enumerate(bodies))
+    for n_bytes in (1, 2, 3, 5, 7, 64, 711, len(stream)):
+        reader = FrameReader()
+        cuts = [stream[i : i + n_bytes] for i in range(0, len(stream), n_bytes)]
+        found = [msgspec.msgpack.decode(body) for cut in cuts for body in reader.feed(cut)]
+        assert found == [[i, body] for i, body in enumerate(bodies)]
+        assert not reader.is_inside
 
-    asyncio.run(work())
+
+def test_a_frame_cut_in_the_middle_is_known_and_one_that_is_too_long_is_refused() -> None:
+    whole = frame(7, {"a": 1}, msgspec.msgpack.Encoder())
+    reader = FrameReader()
+    (body,) = reader.feed(whole + whole[:-1])
+    assert msgspec.msgpack.decode(body) == [7, {"a": 1}]
+    assert reader.is_inside
+    with pytest.raises(Unavailable, match="a frame of"):
+        FrameReader().feed(b"\xff\xff\xff\xff")
 
 
 def test_one_data_folder_is_served_once_and_long_paths_get_a_short_socket_folder(

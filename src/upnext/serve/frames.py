@@ -1,13 +1,13 @@
 """Messages over a unix socket: four bytes of length (little-endian), then msgpack.
 
-Every frame starts with the caller's number, so that many calls share one connection and answers may come in any order.
+Every frame starts with the caller's number, so that many calls share one connection and answers may come in any order. One read of
+a socket brings part of a frame, one frame or many; FrameReader cuts them apart, without a copy where a read holds the whole frame.
 """
 
 from __future__ import annotations
 
-import asyncio
 import struct
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -17,26 +17,54 @@ MAX_FRAME_BYTES: Final = 256 << 20
 _LENGTH: Final = struct.Struct("<I")
 
 
-def frame(number: int, message: Any, encoder: msgspec.msgpack.Encoder) -> bytes:
+def frame(number: int, message: object, encoder: msgspec.msgpack.Encoder) -> bytes:
     """The bytes of one numbered message."""
     body = encoder.encode((number, message))
     return _LENGTH.pack(len(body)) + body
 
 
-async def read_frame(reader: asyncio.StreamReader) -> bytes:
-    """The body of the next frame; b"" at the end of the stream.
+class FrameReader:
+    """Cuts a stream of bytes into the bodies of its frames."""
 
-    Raises: Unavailable where the stream breaks inside a frame or a frame is too long.
-    """
-    try:
-        head = await reader.readexactly(_LENGTH.size)
-        (size,) = _LENGTH.unpack(head)
-        if size > MAX_FRAME_BYTES:
-            raise Unavailable(f"a frame of {size} bytes; at most {MAX_FRAME_BYTES}")
-        return await reader.readexactly(size)
-    except asyncio.IncompleteReadError as error:
-        if not error.partial:
-            return b""
-        raise Unavailable("the connection broke inside a frame") from error
-    except OSError as error:
-        raise Unavailable(f"the connection broke: {error}") from error
+    def __init__(self) -> None:
+        self._parts: list[bytes] = []  # of the frame that is not whole yet
+        self._n_bytes = 0
+        self._n_wanted = 0
+
+    @property
+    def is_inside(self) -> bool:
+        """Whether the stream stands inside a frame: an end here is a break."""
+        return bool(self._parts)
+
+    def feed(self, data: bytes) -> list[memoryview]:
+        """The bodies that are whole now, in order.
+
+        Raises: Unavailable where a frame is too long."""
+        if self._parts:
+            self._parts.append(data)
+            self._n_bytes += len(data)
+            if self._n_bytes < self._n_wanted:
+                return []
+            data = b"".join(self._parts)
+            self._parts = []
+        return self._cut(memoryview(data))
+
+    def _cut(self, data: memoryview) -> list[memoryview]:
+        bodies: list[memoryview] = []
+        start = 0
+        wanted = _LENGTH.size
+        while len(data) - start >= _LENGTH.size:
+            (size,) = _LENGTH.unpack_from(data, start)
+            if size > MAX_FRAME_BYTES:
+                raise Unavailable(f"a frame of {size} bytes; at most {MAX_FRAME_BYTES}")
+            wanted = _LENGTH.size + size
+            if len(data) - start < wanted:
+                break
+            bodies.append(data[start + _LENGTH.size : start + wanted])
+            start += wanted
+            wanted = _LENGTH.size
+        if start < len(data):
+            self._parts = [bytes(data[start:])]
+            self._n_bytes = len(data) - start
+            self._n_wanted = wanted
+        return bodies

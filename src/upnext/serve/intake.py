@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from upnext.serve.child import Errand, read_errand, stop_event
+from upnext.serve.event_loop import loop_factory
 from upnext.serve.intake_process import IntakeProcess
 from upnext.serve.log_lines import log_as_json
 from upnext.serve.stores import open_stores
@@ -14,7 +15,8 @@ def main() -> None:
     """Serves the writers until SIGTERM or until the supervisor is gone."""
     errand = read_errand()
     log_as_json(errand.name, errand.log_level)
-    asyncio.run(_serve(errand))
+    with asyncio.Runner(loop_factory=loop_factory()) as runner:
+        runner.run(_serve(errand))
 
 
 async def _serve(errand: Errand) -> None:

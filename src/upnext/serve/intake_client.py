@@ -9,13 +9,14 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import Final
+from typing import Final, cast
 
 import msgspec
 
 from upnext.core.errors import Unavailable
-from upnext.serve.frames import frame, read_frame
+from upnext.serve.frames import FrameReader, frame
 from upnext.serve.intake_words import Answer, Work
 
 log = logging.getLogger(__name__)
@@ -36,10 +37,9 @@ class IntakeClient:
         self._numbers = itertools.count()
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(tuple[int, Answer])
-        self._writer: asyncio.StreamWriter | None = None
+        self._line: _Line | None = None
         self._waiting: dict[int, asyncio.Future[Answer]] = {}
         self._connecting = asyncio.Lock()
-        self._listener: asyncio.Task[None] | None = None
 
     async def call(self, work: Work, *, patience_s: float | None = None) -> Answer:
         """The answer to `work`.
@@ -58,49 +58,90 @@ class IntakeClient:
             raise Unavailable("the intake process does not answer") from error
 
     async def _ask(self, work: Work) -> Answer:
-        writer = await self._connected()
+        line = self._line or await self._connected()
         number = next(self._numbers)
         answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
         self._waiting[number] = answer
         try:
-            writer.write(frame(number, work, self._encoder))
+            line.write(frame(number, work, self._encoder))
             return await answer
         finally:
             self._waiting.pop(number, None)
 
-    async def _connected(self) -> asyncio.StreamWriter:
+    async def _connected(self) -> _Line:
         async with self._connecting:
-            if self._writer is not None and not self._writer.is_closing():
-                return self._writer
-            try:
-                reader, writer = await asyncio.open_unix_connection(self._path)
-            except OSError as error:
-                raise _Lost from error
-            self._writer = writer
-            self._listener = asyncio.create_task(self._listen(reader, writer))
-            return writer
+            if self._line is None:
+                loop = asyncio.get_running_loop()
+                try:
+                    _, line = await loop.create_unix_connection(
+                        lambda: _Line(self._heard, self._lost), self._path
+                    )
+                except OSError as error:
+                    raise _Lost from error
+                if not line.is_open:
+                    raise _Lost
+                self._line = line
+            return self._line
 
-    async def _listen(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while body := await read_frame(reader):
-                number, answer = self._decoder.decode(body)
-                future = self._waiting.get(number)
-                if future is not None and not future.done():
-                    future.set_result(answer)
-        except Unavailable as error:
-            log.warning("intake connection broke", extra={"error": str(error)})
-        finally:
-            writer.close()
-            if self._writer is writer:
-                self._writer = None
-            waiting, self._waiting = self._waiting, {}
-            for future in waiting.values():
-                if not future.done():
-                    future.set_exception(_Lost())
+    def _heard(self, body: memoryview) -> None:
+        number, answer = self._decoder.decode(body)
+        future = self._waiting.get(number)
+        if future is not None and not future.done():
+            future.set_result(answer)
+
+    def _lost(self, line: _Line) -> None:
+        if self._line is not line:
+            return
+        self._line = None
+        waiting, self._waiting = self._waiting, {}
+        for future in waiting.values():
+            if not future.done():
+                future.set_exception(_Lost())
 
     async def close(self) -> None:
         """Hangs up; calls under way fail."""
-        listener, self._listener = self._listener, None
-        if listener is not None:
-            listener.cancel()
-            await asyncio.gather(listener, return_exceptions=True)
+        if self._line is not None:
+            self._line.close()
+            self._lost(self._line)
+
+
+class _Line(asyncio.Protocol):
+    """One connection to the intake process: whole answers in, frames out."""
+
+    def __init__(self, heard: Callable[[memoryview], None], lost: Callable[[_Line], None]) -> None:
+        self._heard = heard
+        self._lost = lost
+        self._frames = FrameReader()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._frames.feed(data):
+                self._heard(body)
+        except (Unavailable, msgspec.MsgspecError) as error:
+            log.warning("intake connection broke", extra={"error": str(error)})
+            self.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        if self._frames.is_inside:
+            log.warning("intake connection broke", extra={"error": "inside a frame"})
+        self._transport = None
+        self._lost(self)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can still be written to."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    def write(self, data: bytes) -> None:
+        """Sends a frame; where the connection is just going, `lost` will say so."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(data)
+
+    def close(self) -> None:
+        """Hangs up."""
+        if self._transport is not None:
+            self._transport.close()

@@ -1,22 +1,23 @@
 """The intake process: the one owner of every writer, behind a unix socket.
 
-Work of all connections goes through one queue into one thread. While the thread waits for the disk the queue fills, and
-everything in it is the next commit: a group commit, whose size follows the load by itself.
+One thread does all of it: it reads what has come on every connection, commits that in one transaction, answers, and looks again.
+While it waits for the disk the sockets fill, and everything in them is the next commit: a group commit, whose size follows the
+load by itself, without a queue or a thread between a message and its commit.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Final
+from typing import Final, cast
 
 import msgspec
 
 from upnext.core.errors import InvalidInput, NotFound, Unavailable
-from upnext.serve.frames import frame, read_frame
+from upnext.serve.frames import FrameReader, frame
 from upnext.serve.intake_words import (
     Answer,
     AppendEvents,
@@ -49,68 +50,49 @@ class IntakeProcess:
     def __init__(self, open_stores: Callable[[], OpenStores], socket_path: Path) -> None:
         self._open_stores = open_stores
         self._socket_path = socket_path
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="writers")
-        self._queue: asyncio.Queue[tuple[Work, asyncio.Future[Answer]]] = asyncio.Queue()
-        self._encoder = msgspec.msgpack.Encoder()
-        self._decoder = msgspec.msgpack.Decoder(tuple[int, Work])
+        self._waiting: deque[tuple[Work, int, _Caller]] = deque()
+        self._arrived = asyncio.Event()
         self._stores: OpenStores | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> None:
         """Opens the stores (a state that lags is brought up to the log first), then serves until `stop`.
 
         Raises: Unavailable where a store can't be opened."""
-        self._stores = await self._in_thread(self._open_stores)
+        self._stores = self._open_stores()
         self._socket_path.unlink(missing_ok=True)
-        server = await asyncio.start_unix_server(self._serve, str(self._socket_path))
+        loop = asyncio.get_running_loop()
+        server = await loop.create_unix_server(lambda: _Caller(self._take), str(self._socket_path))
         work = asyncio.create_task(self._commit_forever())
         keep = asyncio.create_task(self._keep_house())
         log.info("intake ready", extra={"socket": str(self._socket_path)})
         stopping = asyncio.create_task(stop.wait())
         await asyncio.wait({work, keep, stopping}, return_when=asyncio.FIRST_COMPLETED)
         server.close()
-        for task in (work, keep, stopping, *self._tasks):
+        for task in (work, keep, stopping):
             task.cancel()
-        await self._in_thread(self._stores.close)
+        self._stores.close()
         for task in (work, keep):
             if task.done() and not task.cancelled():
                 task.result()  # a bug stays loud
 
-    async def _in_thread(self, function: Callable[..., Any], *args: Any) -> Any:
-        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
-
-    # one connection
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while body := await read_frame(reader):
-                number, work = self._decoder.decode(body)
-                answer: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-                self._queue.put_nowait((work, answer))
-                task = asyncio.create_task(self._answer(number, answer, writer))
-                self._tasks.add(task)
-                task.add_done_callback(self._tasks.discard)
-        except (Unavailable, msgspec.MsgspecError) as error:
-            log.warning("connection dropped", extra={"error": str(error)})
-        finally:
-            writer.close()
-
-    async def _answer(
-        self, number: int, answer: asyncio.Future[Answer], writer: asyncio.StreamWriter
-    ) -> None:
-        said = await answer
-        if not writer.is_closing():
-            writer.write(frame(number, said, self._encoder))
+    def _take(self, work: Work, number: int, caller: _Caller) -> None:
+        """Work for the next commit."""
+        self._waiting.append((work, number, caller))
+        self._arrived.set()
 
     # the one writer
     async def _commit_forever(self) -> None:
+        """Each turn commits all that the loop has read; the rest that follows sends the answers and reads again."""
+        waiting = self._waiting
         while True:
-            group = [await self._queue.get()]
-            while len(group) < MAX_GROUP and not self._queue.empty():
-                group.append(self._queue.get_nowait())
-            answers = await self._in_thread(self._commit, [work for work, _ in group])
-            for (_, future), answer in zip(group, answers, strict=True):
-                if not future.done():
-                    future.set_result(answer)
+            await self._arrived.wait()
+            self._arrived.clear()
+            while waiting:
+                group = [waiting.popleft() for _ in range(min(len(waiting), MAX_GROUP))]
+                answers = self._commit([work for work, _, _ in group])
+                for (_, number, caller), answer in zip(group, answers, strict=True):
+                    caller.answer(number, answer)
+                await asyncio.sleep(0)
 
     def _commit(self, works: Sequence[Work]) -> list[Answer]:
         """The answers in order; runs of log work become one transaction each."""
@@ -173,9 +155,9 @@ class IntakeProcess:
             seal = asyncio.get_running_loop().time() >= seal_at
             if seal:
                 seal_at += SEAL_EVERY_S
-            # in another thread: a sync of the state takes a disk's time, and pages wait for the writing thread
+            # in another thread: a sync of the state takes a disk's time, and pages wait for this one
             await asyncio.to_thread(self._sync)
-            if not await self._in_thread(self._house, seal):
+            if not self._house(seal):
                 raise Unavailable("the state's file is gone; starting again to build it anew")
 
     def _sync(self) -> None:
@@ -207,3 +189,37 @@ def _health(stores: OpenStores) -> Health:
         n_slates=writers.n_slates,
         n_commits=writers.n_commits,
     )
+
+
+class _Caller(asyncio.Protocol):
+    """One connection: frames in, frames out."""
+
+    def __init__(self, take: Callable[[Work, int, _Caller], None]) -> None:
+        self._take = take
+        self._frames = FrameReader()
+        self._decoder = msgspec.msgpack.Decoder(tuple[int, Work])
+        self._encoder = msgspec.msgpack.Encoder()
+        self._transport: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for body in self._frames.feed(data):
+                number, work = self._decoder.decode(body)
+                self._take(work, number, self)
+        except (Unavailable, msgspec.MsgspecError) as error:
+            log.warning("connection dropped", extra={"error": str(error)})
+            if self._transport is not None:
+                self._transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._transport = None
+        if self._frames.is_inside:
+            log.warning("connection dropped", extra={"error": "it broke inside a frame"})
+
+    def answer(self, number: int, answer: Answer) -> None:
+        """Sends the answer to a work; nobody hears it where the caller has gone."""
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.write(frame(number, answer, self._encoder))

@@ -28,6 +28,7 @@ import msgspec
 from upnext.core.errors import Unavailable
 from upnext.serve.child import errand_for
 from upnext.serve.dispatcher import Bounds, Dispatcher
+from upnext.serve.event_loop import loop_factory
 from upnext.serve.kept_process import KeptProcess
 from upnext.serve.upstream import UpstreamWorker
 from upnext.settings.settings import Settings
@@ -137,7 +138,7 @@ def run(
     _warn_open(settings)
     with (
         claimed(settings.run_path) as sockets,
-        asyncio.Runner(loop_factory=_loop_factory()) as runner,
+        asyncio.Runner(loop_factory=loop_factory()) as runner,
     ):
         runner.run(_serve(settings, sockets, worker_command, announce))
 
@@ -195,15 +196,6 @@ def claimed(folder: Path) -> Iterator[Path]:
             shutil.rmtree(short, ignore_errors=True)
     finally:
         os.close(lock)
-
-
-def _loop_factory() -> Callable[[], asyncio.AbstractEventLoop] | None:
-    try:
-        import uvloop
-    except ImportError:
-        return None
-    factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
-    return factory
 
 
 def _warn_open(settings: Settings) -> None:
