@@ -85,6 +85,9 @@ def test_a_damaged_release_is_refused_with_the_files_name_and_the_old_pipeline_s
         while "upnext_refused_releases_total 2.0" not in client.get("/metrics").text:
             assert time.monotonic() < deadline
             time.sleep(0.1)
-        assert client.get("/v1/health/ready").json()["release_id"] == "none"
+        said = client.get("/v1/health/ready").json()
+        assert said == {"status": "ready", "release_id": "none", "degraded": ["release"]}
+        text = client.get("/metrics").text
+        assert 'upnext_without_release{process="worker-0"} 1.0' in text
         assert len(client.get("/v1/feed/home", params={"n": 5}).json()["items"]) == 5
     assert "weights.bin" in system.log.read_text()

@@ -144,10 +144,60 @@ def test_a_damaged_release_is_refused_once_by_name_and_the_old_one_stays(
         serving.follow_release()
     assert serving.pipeline is old
     assert not serving.follow_release()  # said once
-    assert serving_of(settings).pipeline.release_id == NO_RELEASE  # a worker that starts now
+    assert serving.refused == bad
     good = again_of(store, old.release_id)
     assert serving.follow_release()
     assert serving.pipeline.release_id == good
+    assert serving.refused is None
+
+
+def test_a_worker_that_starts_on_a_damaged_release_takes_the_latest_whole_one_that_stood_before(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    store = ReleaseStore(settings.releases_path)
+    first = store.current() or ""
+    whole = again(store)
+    rolled_back = again(store)  # whole, but somebody took it back
+    store.rollback()
+    unpromoted = again(store, promote=False)  # whole, but nobody asked for it
+    worse, bad = again(store), again(store)
+    for release_id in (worse, bad):
+        damage(settings.releases_path / release_id / "retrieval" / "item_vectors.npy")
+    started = serving_of(settings)
+    assert started.pipeline.release_id == whole not in (first, rolled_back, unpromoted)
+    assert started.refused == bad
+    assert len(started.pipeline.recommend(asked()).slate) == 12
+    said = [record for record in caplog.records if record.message == "an earlier release serves"]
+    assert [(r.release_id, r.refused) for r in said] == [(whole, bad)]  # type: ignore[attr-defined]
+    assert not started.follow_release()  # left alone until another is promoted
+    assert started.refused == bad
+    good = again_of(store, first)
+    assert started.follow_release()
+    assert started.pipeline.release_id == good
+    assert started.refused is None
+
+
+def test_a_rollback_to_the_release_that_serves_in_place_of_a_damaged_one_ends_the_alarm(
+    settings: Settings,
+) -> None:
+    store = ReleaseStore(settings.releases_path)
+    first, bad = store.current(), again(store)
+    damage(settings.releases_path / bad / "retrieval" / "item_vectors.npy")
+    started = serving_of(settings)
+    assert (started.pipeline.release_id, started.refused) == (first, bad)
+    store.rollback()
+    assert not started.follow_release()
+    assert started.refused is None
+
+
+def test_where_every_release_is_damaged_a_worker_starts_without_one(settings: Settings) -> None:
+    store = ReleaseStore(settings.releases_path)
+    bad = [store.current() or "", again(store)]
+    for release_id in bad:
+        damage(settings.releases_path / release_id / "retrieval" / "item_vectors.npy")
+    started = serving_of(settings)
+    assert (started.pipeline.release_id, started.refused) == (NO_RELEASE, bad[1])
+    assert len(started.pipeline.recommend(asked()).slate) == 12
 
 
 def again_of(store: ReleaseStore, release_id: str) -> str:

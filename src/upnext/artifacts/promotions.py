@@ -35,16 +35,21 @@ class Promotions(msgspec.Struct, frozen=True):
             return self
         return Promotions([*self.journal, Promotion("promote", release_id, time_us)])
 
-    def rolled_back(self, time_us: int) -> Promotions:
-        """The journal back at the release that was current before. Raises NotFound when none was.
-
-        Each promotion is taken back once: rolling back twice goes two releases back."""
+    def standing(self) -> list[str]:
+        """The releases whose promotion was not taken back, the current one last: where rollback after rollback leads."""
         stack: list[str] = []
         for entry in self.journal:
             if entry.verb == "promote":
                 stack.append(entry.release_id)
             else:
                 stack.pop()
+        return stack
+
+    def rolled_back(self, time_us: int) -> Promotions:
+        """The journal back at the release that was current before. Raises NotFound when none was.
+
+        Each promotion is taken back once: rolling back twice goes two releases back."""
+        stack = self.standing()
         if len(stack) < 2:
             raise NotFound(f"no release was current before {self.current() or 'the first one'}")
         return Promotions([*self.journal, Promotion("rollback", stack[-2], time_us)])

@@ -1,7 +1,8 @@
 """A running pipeline that follows the stores: the catalogue, the counters, the current release.
 
 One process has one. Requests read `.pipeline`, a single reference, so a request pins one release; a new release is loaded and warmed
-beside the old one and swapped in by one assignment. A damaged one is refused with the file's name and the old one stays.
+beside the old one and swapped in by one assignment. A damaged one is refused with the file's name and the old one stays; a process that
+starts on a damaged one takes the latest that was current before and is whole.
 """
 
 from __future__ import annotations
@@ -58,6 +59,11 @@ class Serving:
         """The catalogue's view."""
         return self._parts.view
 
+    @property
+    def refused(self) -> str | None:
+        """The current release while it is damaged and another (or none) answers, else None."""
+        return self._refused
+
     def follow_catalog(self) -> Int64:
         """Takes the catalogue's changes in; new and changed videos become retrievable -> int64[m], which changed."""
         with self._lock:
@@ -78,7 +84,10 @@ class Serving:
 
         Raises UpNextError once for a release that can't be loaded; it is then left alone until another is promoted."""
         current = self._releases.current()
-        if current is None or current in (self.pipeline.release_id, self._refused):
+        if current is None or current == self._refused:
+            return False
+        if current == self.pipeline.release_id:
+            self._refused = None
             return False
         try:
             assembled = self._loaded(current)
@@ -88,23 +97,34 @@ class Serving:
         with self._lock:
             self._bring_later(assembled)
             self._assembled = assembled
+        self._refused = None
         log.info("release swapped in", extra={"release_id": current})
         return True
 
     def _first(self) -> Assembled:
-        current: str | None = None
-        try:
-            current = self._releases.current()
-            if current is not None:
-                assembled = self._loaded(current)
-                self._bring_later(assembled)
-                return assembled
-        except UpNextError as error:  # a damaged release, or a damaged pointer to it
-            log.error("release refused", extra={"release_id": current, "error": str(error)})
-            self._refused = current
+        for release_id in self._standing():
+            try:
+                assembled = self._loaded(release_id)
+            except UpNextError as error:
+                log.error("release refused", extra={"release_id": release_id, "error": str(error)})
+                self._refused = self._refused or release_id
+                continue
+            self._bring_later(assembled)
+            if self._refused is not None:
+                said = {"release_id": release_id, "refused": self._refused}
+                log.error("an earlier release serves", extra=said)
+            return assembled
         assembled = assemble(self._parts, None, NO_RELEASE)
         assembled.refresh_lists(self._clock.now_us())
         return assembled
+
+    def _standing(self) -> list[str]:
+        """The current release, then those that were current before it and were not rolled back, each once."""
+        try:
+            return list(dict.fromkeys(reversed(self._releases.promotions().standing())))
+        except UpNextError as error:  # a damaged pointer
+            log.error("no release is known", extra={"error": str(error)})
+            return []
 
     def _loaded(self, release_id: str) -> Assembled:
         """A release, verified, assembled and warmed by one request per surface."""

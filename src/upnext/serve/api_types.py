@@ -158,11 +158,12 @@ class ExplainAnswer(msgspec.Struct):
     trace: dict[str, Any]
 
 
-class HealthAnswer(msgspec.Struct):
-    """Whether this system answers."""
+class HealthAnswer(msgspec.Struct, omit_defaults=True):
+    """Whether this system answers. `degraded`: "release" while the current release is damaged and `release_id` answers in its place."""
 
     status: str
     release_id: str = ""
+    degraded: list[str] = []
 
 
 class ErrorBody(msgspec.Struct, omit_defaults=True):

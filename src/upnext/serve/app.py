@@ -19,6 +19,7 @@ from upnext.core.clock import Clock, SystemClock
 from upnext.core.types import Int64
 from upnext.pipeline.config import SurfaceConfig
 from upnext.serve.access import Access
+from upnext.serve.api_types import HealthAnswer
 from upnext.serve.background import Background, Chore
 from upnext.serve.cards import Cards, VideoRows
 from upnext.serve.feed import Feed, Ids, RunningPipeline, SlateLog
@@ -52,6 +53,7 @@ class Brain:
     surfaces: Mapping[str, SurfaceConfig]
     chores: Callable[[Cards, WorkerMetrics], list[Chore]]  # followed in the background
     users: Callable[[int], list[dict[str, Any]]] = lambda n: []  # some users' rows, to pick from
+    refused_release: Callable[[], str | None] = lambda: None  # the current one while it is damaged
     close: Callable[[], None] = lambda: None
 
 
@@ -81,6 +83,7 @@ def create_app(
     clock = clock or SystemClock()
     metrics = WorkerMetrics()
     metrics.started.set(clock.now_us() / 1e6)
+    metrics.without_release.set_function(lambda: brain.refused_release() is not None)
     cards = Cards(brain.rows)
     intake = IntakeClient(intake_socket)
     access = Access(settings.serve.api_keys)
@@ -104,7 +107,12 @@ def create_app(
     app.state.edge = Edge(
         feed, intake, brain.rows, cards, brain.users, access, metrics, clock, settings
     )
-    api = Api(feed, intake, metrics, lambda: brain.pipeline().release_id)
+
+    def ready() -> HealthAnswer:
+        lacks = [] if brain.refused_release() is None else ["release"]
+        return HealthAnswer("ready", brain.pipeline().release_id, lacks)
+
+    api = Api(feed, intake, metrics, ready)
     routes = api.routes()
     for route in routes:
         handler = guarded(route.handler, route.scope, access, metrics)

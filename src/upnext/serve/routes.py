@@ -70,12 +70,12 @@ class Api:
         feed: Feed,
         intake: IntakeClient,
         metrics: WorkerMetrics,
-        release_id: Callable[[], str],
+        ready: Callable[[], HealthAnswer],
     ) -> None:
         self._feed = feed
         self._intake = intake
         self._metrics = metrics
-        self._release_id = release_id
+        self._ready = ready
 
     def routes(self) -> list[Route]:
         """The table."""
@@ -208,7 +208,7 @@ class Api:
 
     async def ready(self, request: Request) -> Response:
         """GET /v1/health/ready."""
-        return json_answer(HealthAnswer("ready", self._release_id()))
+        return json_answer(self._ready())
 
     async def metrics(self, request: Request) -> Response:
         """GET /metrics: of this worker; the dispatcher sums the workers."""

@@ -86,6 +86,7 @@ def brain_of(settings: Settings, clock: Clock | None = None) -> Brain:
         surfaces=settings.surfaces,
         chores=lambda cards, metrics: _chores(serving, cards, metrics),
         users=users,
+        refused_release=lambda: serving.refused,
         close=close,
     )
 

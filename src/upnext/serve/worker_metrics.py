@@ -47,6 +47,10 @@ class WorkerMetrics:
         self.refused_releases = Counter(
             "upnext_refused_releases", "Damaged releases not loaded", registry=self.registry
         )
+        self.without_release = Gauge(
+            "upnext_without_release", "1 while the current release is damaged and another answers",
+            registry=self.registry,
+        )  # fmt: skip
         self.started = Gauge(
             "upnext_started_seconds", "Unix time of this process's start", registry=self.registry
         )
