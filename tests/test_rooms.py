@@ -78,3 +78,11 @@ def test_a_room_imports_only_rooms_below_it() -> None:
     done = subprocess.run([command, "--no-cache"], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "0 broken" in done.stdout
+
+
+def test_no_module_is_longer_than_400_lines() -> None:
+    folders = ("src", "tests", "benchmarks")
+    files = [file for folder in folders for file in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 300
+    sizes = {file.name: len(file.read_text("utf-8").splitlines()) for file in files}
+    assert {name: size for name, size in sizes.items() if size > 400} == {}

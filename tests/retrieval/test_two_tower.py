@@ -15,7 +15,7 @@ from upnext.retrieval.batches import BatchReader
 from upnext.retrieval.checkpoint import checksum_of
 from upnext.retrieval.config import TwoTowerConfig
 from upnext.retrieval.training_rows import labels_of
-from upnext.retrieval.two_tower import TwoTowerLearner, _tensors
+from upnext.retrieval.two_tower_learner import TwoTowerLearner, _tensors
 from upnext.retrieval.user_tower import UserTower
 
 N_ITEMS, N_USERS, N_TASTES = 40, 60, 4

@@ -27,7 +27,7 @@ import torch
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
 from upnext.content.encoder import ContentEncoder, fit_content
-from upnext.core.clock import HOUR_US
+from upnext.core.clock import DAY_US, HOUR_US
 from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import InvalidInput
 from upnext.core.protocols import Progress
@@ -42,7 +42,7 @@ from upnext.learn.blend import fit_blend
 from upnext.learn.cbow import learn_tag_vectors
 from upnext.learn.export_text import title_encoder
 from upnext.learn.job import Began, Job
-from upnext.learn.judge import Judgement, judge
+from upnext.learn.judge import LEAST_VIEWERS, Judgement, judge
 from upnext.learn.rows_file import load_rows, save_rows
 from upnext.pipeline.blend import COLUMNS, DEFAULT_WEIGHTS, Blend
 from upnext.pipeline.release_parts import Reduction, write_catalog_marks
@@ -51,7 +51,7 @@ from upnext.ranking.ranker_learner import RankerLearner
 from upnext.retrieval.checkpoint import read_checkpoint
 from upnext.retrieval.covisits import neighbours_of
 from upnext.retrieval.index import FaissIndex
-from upnext.retrieval.two_tower import CHECKPOINT, TwoTowerLearner
+from upnext.retrieval.two_tower_learner import CHECKPOINT, TwoTowerLearner
 from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 
@@ -316,17 +316,28 @@ def _set_blend(gathered: GatheredRows, weights: Mapping[str, float]) -> None:
 def instants_of(showings: Showings, until_us: int | None, settings: Settings) -> Instants:
     """Where the first pass ends, where the gate's window begins and where everything ends.
 
-    A log too short for its window gives the last tenth of its showings to the gate. Untimed histories count as before t0."""
-    timed = np.sort(showings.time_us[showings.time_us > 0])
-    if not len(timed):
+    The ranker's window is no longer than it need be, because its rows carry the scores of generators that know nothing of it: over years
+    of a small log they would be strangers to the release's. A log whose gate window is more than half of it, or has too few viewers to
+    judge on, gives the latest tenth of its showings to the gate. Untimed histories count as before t0."""
+    learn = settings.learn
+    known = np.flatnonzero(showings.time_us > 0)
+    if not len(known):
         raise InvalidInput("train: expected events with times, got histories alone")
+    known = known[np.argsort(showings.time_us[known], kind="stable")]
+    timed = showings.time_us[known]
     end = int(timed[-1]) + 1 if until_us is None else min(until_us, int(timed[-1]) + 1)
-    gate = end - int(settings.learn.gate_window_h * HOUR_US)
+    gate = end - int(learn.gate_window_h * HOUR_US)
+    n_viewers = len(np.unique(showings.user[known[np.searchsorted(timed, gate) :]]))
     tenth = int(timed[int(0.9 * (len(timed) - 1))])
+    if n_viewers < LEAST_VIEWERS:
+        gate = min(gate, tenth)
     if (timed < gate).sum() < 0.5 * len(timed):
         gate = tenth
     before = timed[timed < gate]
-    t0 = int(before[int((1 - settings.learn.ranker_share) * (len(before) - 1))])
+    n_recent = int((before >= gate - int(learn.ranker_days * DAY_US)).sum())
+    n_rows = max(n_recent, learn.max_ranker_requests)
+    n_rows = min(n_rows, len(before) - int((1 - learn.ranker_share) * (len(before) - 1)))
+    t0 = int(before[len(before) - n_rows])
     return Instants(t0, gate, end if until_us is None else until_us)
 
 

@@ -3,39 +3,19 @@
 A video's input vector is content_mlp(content) + its id embedding; the id part is dropped at random in training, so that a video
 whose id was never trained has a place from its content at once. The same input vectors are pooled as a viewer's history (tied
 embeddings). Both outputs are L2-normalised; the score is their cosine over the temperature, and serving adds no correction.
-
-`TwoTowerLearner.learn` trains and checkpoints every epoch; the order of examples, dropout and negatives are functions of seed and
-epoch, so a resumed training ends with the same bits. `export` writes what serving reads; it never needs this module.
+`two_tower_learner` trains it, `two_tower_export` writes what serving reads.
 """
 
 from __future__ import annotations
 
-import json
-import logging
-import warnings
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any, Final
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from upnext.core.errors import InvalidInput, expected
-from upnext.core.protocols import NoProgress, Progress
-from upnext.core.types import Array, Float32
-from upnext.features.context import ContextEncoder
-from upnext.features.showings import Showings
-from upnext.retrieval.batches import Batch, BatchReader
-from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.config import TwoTowerConfig
-from upnext.retrieval.softmax import Proposal, sampled_softmax
-from upnext.retrieval.training_rows import Labels, labels_of
 from upnext.retrieval.user_inputs import N_AGE, groups_of, row_size
-
-CHECKPOINT: Final = "two_tower.npz"
-FORMAT: Final = 1
 
 
 class ItemTower(nn.Module):
@@ -86,6 +66,8 @@ class UserTower(nn.Module):
 class TwoTower(nn.Module):
     """Both towers with the tables they share."""
 
+    features: Tensor  # float32[n_items, c], content by item_id
+
     def __init__(self, content: Tensor, n_context: int, config: TwoTowerConfig) -> None:
         super().__init__()
         self.config = config
@@ -102,9 +84,7 @@ class TwoTower(nn.Module):
         by_id = self.ids(items)
         if kept is not None:
             by_id = by_id * kept[:, None]
-        features = self.features
-        assert isinstance(features, Tensor)
-        return self.item.content(features[items]) + by_id  # type: ignore[no-any-return]
+        return self.item.content(self.features[items]) + by_id  # type: ignore[no-any-return]
 
     def user_rows(self, batch: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """float32[b, f]: as user_inputs.assemble lays it out, with gradients into the pooled vectors."""
@@ -126,281 +106,3 @@ def _mean_of(place: Tensor, is_there: Tensor, table: Tensor, sparse: bool = Fals
     return functional.embedding_bag(
         place, table, mode="sum", per_sample_weights=share.to(table.dtype), sparse=sparse
     )
-
-
-class TwoTowerLearner:
-    """A two-tower network in training, and its export."""
-
-    def __init__(self, config: TwoTowerConfig, *, folder: Path | None = None) -> None:
-        """folder: where a checkpoint is kept and a resumed training starts from; None keeps none."""
-        self.config = config
-        self._folder = folder
-        self._device = _device(config)
-        self._network: TwoTower | None = None
-        self._encoder: ContextEncoder | None = None
-        self._content = np.zeros((0, 0), np.float32)
-        self._trained = np.zeros(0, bool)
-
-    def learn(
-        self,
-        showings: Showings,
-        content: Float32,
-        context: ContextEncoder,
-        *,
-        progress: Progress | None = None,
-        resume: bool = False,
-        stop_after: int | None = None,
-        start_from: Mapping[str, Array] | None = None,
-    ) -> Mapping[str, float]:
-        """{"loss", "n_examples", "epochs"} after the configured epochs.
-
-        content float32[n_items, c] by item_id. resume goes on from the folder's checkpoint when there is one.
-        start_from: weights of an earlier network of the same shapes (a snapshot), to fine-tune on these showings.
-        stop_after ends after that many epochs (of a training that is to be resumed).
-        Raises InvalidInput for no examples, or for a checkpoint of other data or another config."""
-        progress = progress or NoProgress()
-        labels = labels_of(showings, self.config)
-        if len(labels) < 2:
-            raise expected("two-tower training", "at least 2 examples", len(labels))
-        self._prepare(showings, labels, content, context)
-        reader = BatchReader(showings, labels, context, self.config, len(content))
-        network = self._built()
-        if start_from is not None:
-            network.load_state_dict(
-                {k: torch.from_numpy(np.array(v)) for k, v in start_from.items()}
-            )
-        optimisers = _optimisers(network, self.config)
-        digest = self._digest(showings, content)
-        done = self._restore(optimisers, digest) if resume else 0
-        proposal = self._proposal(showings, labels)
-        n_steps = reader.n_batches()
-        total = (self.config.epochs - done) * n_steps
-        progress.start("two-tower network", total * self.config.batch_size, "examples")
-        loss = float("nan")
-        for epoch in range(done, min(self.config.epochs, stop_after or self.config.epochs)):
-            loss = self._epoch(epoch, reader, proposal, optimisers, progress)
-            self._save(optimisers, digest, epoch + 1)
-        progress.done()
-        return {"loss": loss, "n_examples": len(labels), "epochs": self.config.epochs}
-
-    def _prepare(
-        self, showings: Showings, labels: Labels, content: Float32, context: ContextEncoder
-    ) -> None:
-        if len(showings) and int(showings.item_id.max()) >= len(content):
-            raise expected("content", f"a row for item {showings.item_id.max()}", len(content))
-        self._encoder, self._content = context, content
-        self._trained = np.zeros(len(content), bool)
-        self._trained[showings.item_id[labels.row]] = True
-        torch.manual_seed(self.config.seed)
-        features = torch.from_numpy(np.ascontiguousarray(content, np.float32))
-        self._network = TwoTower(features, context.size, self.config).to(self._device)
-
-    def _built(self) -> TwoTower:
-        if self._network is None:
-            raise InvalidInput("two-tower network: learn before you export")
-        return self._network
-
-    def _proposal(self, showings: Showings, labels: Labels) -> Proposal:
-        counts = np.bincount(showings.item_id[labels.row], minlength=len(self._content))
-        share = torch.from_numpy((counts / counts.sum()).astype(np.float32)).to(self._device)
-        n_popular = min(self.config.batch_size, len(labels)) - 1
-        return Proposal(n_popular, self.config.n_uniform, share)
-
-    def _epoch(
-        self,
-        epoch: int,
-        reader: BatchReader,
-        proposal: Proposal,
-        optimisers: list[torch.optim.Optimizer],
-        progress: Progress,
-    ) -> float:
-        """The mean loss of one pass."""
-        network, n_steps = self._built(), reader.n_batches()
-        network.train()
-        generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
-        total = 0.0
-        for step, batch in enumerate(reader.epoch(epoch)):
-            rate = _rate(epoch * n_steps + step, self.config.epochs * n_steps)
-            for optimiser in optimisers:
-                for group in optimiser.param_groups:
-                    group["lr"] = self.config.learning_rate * rate
-                optimiser.zero_grad(set_to_none=True)
-            kept = torch.rand(len(batch.items), generator=generator) >= self.config.id_dropout
-            # an id that is no label anywhere would only ever be pushed down, as a negative: content alone
-            kept &= torch.from_numpy(self._trained[batch.items])
-            loss = self._loss(batch, kept.float(), proposal)
-            loss.backward()  # type: ignore[no-untyped-call]
-            for optimiser in optimisers:
-                optimiser.step()
-            total += float(loss.detach())
-            progress.advance(len(batch.weight), loss=total / (step + 1))
-        return total / n_steps
-
-    def _loss(self, batch: Batch, kept: Tensor, proposal: Proposal) -> Tensor:
-        network, device = self._built(), self._device
-        tensors = _tensors(batch, device)
-        items = torch.from_numpy(batch.items).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=_half(self.config, device)):
-            inputs = network.inputs(items, kept.to(device))
-            users = network.user(network.user_rows(tensors, inputs.float()))
-            videos = network.item.vectors(inputs)
-        candidate = tensors["candidate"]
-        logits = users.float() @ videos.float()[candidate].T / self.config.temperature
-        hidden = None
-        if self.config.mask_seen:
-            hidden = _seen(tensors, len(items))[:, candidate]
-        row_loss = sampled_softmax(
-            logits,
-            candidate,
-            torch.arange(len(users), device=device),
-            proposal.log_draws(items[candidate]),
-            self.config.pairing,
-            hidden,
-        )
-        return (row_loss * tensors["weight"]).mean()
-
-    def _digest(self, showings: Showings, content: Float32) -> str:
-        config = np.frombuffer(self.config.model_dump_json().encode(), np.uint8)
-        data = {"item": showings.item_id, "user": showings.user, "time": showings.time_us}
-        return checksum_of({**data, "flags": showings.flags, "content": content, "config": config})
-
-    def _save(self, optimisers: list[torch.optim.Optimizer], digest: str, epochs: int) -> None:
-        if self._folder is None:
-            return
-        arrays = dict(self.snapshot())
-        for i, optimiser in enumerate(optimisers):
-            for key, state in optimiser.state_dict()["state"].items():
-                for name, value in state.items():
-                    arrays[f"optimiser:{i}:{key}:{name}"] = torch.as_tensor(value).cpu().numpy()
-        meta = {"format": FORMAT, "digest": digest, "epochs": epochs}
-        write_checkpoint(self._folder / CHECKPOINT, arrays, meta)
-
-    def _restore(self, optimisers: list[torch.optim.Optimizer], digest: str) -> int:
-        """Epochs done by the folder's checkpoint; 0 without one."""
-        path = None if self._folder is None else self._folder / CHECKPOINT
-        if path is None or not path.exists():
-            return 0
-        arrays, meta = read_checkpoint(path)
-        if meta["digest"] != digest or meta["format"] != FORMAT:
-            raise InvalidInput(
-                f"{path}: is of other data or another config; delete it to start anew"
-            )
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        weights = {n: t for n, t in tensors.items() if not n.startswith("optimiser:")}
-        self._built().load_state_dict(weights)
-        for i, optimiser in enumerate(optimisers):
-            state: dict[int, dict[str, Any]] = {}
-            for name, value in tensors.items():
-                if name.startswith(f"optimiser:{i}:"):
-                    _, _, key, entry = name.split(":", 3)
-                    # a sparse optimiser counts its steps in a plain number
-                    plain = entry == "step" and isinstance(optimiser, torch.optim.SparseAdam)
-                    state.setdefault(int(key), {})[entry] = int(value) if plain else value
-            groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": state, "param_groups": groups})
-        return int(str(meta["epochs"]))
-
-    def snapshot(self) -> Mapping[str, Array]:
-        """Every weight by name."""
-        state = self._built().state_dict()
-        return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
-
-    def export(self, folder: Path) -> None:
-        """Writes user_tower.onnx, item_tower.onnx, item_inputs.npy, item_vectors.npy, token_vectors.npy, retrieval.json."""
-        network, encoder = self._built().cpu().eval(), self._encoder
-        assert encoder is not None
-        folder.mkdir(parents=True, exist_ok=True)
-        inputs, vectors = _all_items(network, len(self._content))
-        np.save(folder / "item_inputs.npy", inputs)
-        np.save(folder / "item_vectors.npy", vectors)
-        np.save(folder / "token_vectors.npy", network.tokens.weight.detach().numpy())
-        row = torch.zeros(2, row_size(self.config, encoder.size))
-        _export(network.user, row, folder / "user_tower.onnx", ["user"], ["vector"])
-        content = torch.zeros(2, self._content.shape[1])
-        names = ["inputs", "vectors"]
-        _export(network.item, content, folder / "item_tower.onnx", ["content"], names)
-        meta = {
-            "format": FORMAT,
-            "config": self.config.model_dump(mode="json"),
-            "vocabulary": encoder.vocabulary.to_json(),
-            "n_content": self._content.shape[1],
-            "checksum": checksum_of(self.snapshot()),
-        }
-        (folder / "retrieval.json").write_text(json.dumps(meta, indent=1))
-        network.to(self._device)
-
-
-def _export(
-    module: nn.Module, example: Tensor, path: Path, inputs: list[str], outputs: list[str]
-) -> None:
-    batch = torch.export.Dim("n", min=1, max=1 << 24)
-    # else it tells everyone that torchvision, which nothing here needs, is not there
-    logging.getLogger("torch.onnx._internal.exporter._registration").setLevel(logging.ERROR)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # torch's exporter warns of its own calls
-        torch.onnx.export(
-            module, (example,), path, input_names=inputs, output_names=outputs,
-            dynamic_shapes=({0: batch},), dynamo=True, external_data=False, verbose=False,
-        )  # fmt: skip
-
-
-@torch.no_grad()
-def _all_items(network: TwoTower, n_items: int) -> tuple[Float32, Float32]:
-    """(inputs float32[n_items, d_in], vectors float32[n_items, d]) in chunks."""
-    inputs = np.zeros((n_items, network.config.input_size), np.float32)
-    vectors = np.zeros((n_items, network.config.embedding_size), np.float32)
-    for start in range(0, n_items, 65_536):
-        chunk = slice(start, min(start + 65_536, n_items))
-        part = network.inputs(torch.arange(chunk.start, chunk.stop))
-        inputs[chunk] = part.numpy()
-        vectors[chunk] = network.item.vectors(part).numpy()
-    return inputs, vectors
-
-
-def _tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
-    arrays: dict[str, Array] = {
-        "context": batch.context, "age": batch.age, "candidate": batch.candidate,
-        "weight": batch.weight, "searched": batch.searched[0],
-        "searched:is_there": batch.searched[1].astype(np.float32),
-    }  # fmt: skip
-    for name, (place, is_there) in batch.history.items():
-        arrays[name] = place
-        arrays[f"{name}:is_there"] = is_there.astype(np.float32)
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-
-
-def _seen(batch: Mapping[str, Tensor], n_local: int) -> Tensor:
-    """bool[b, v]: the viewer's pooled history holds that video of the batch."""
-    seen = torch.zeros(len(batch["watched"]), n_local, device=batch["watched"].device)
-    seen.scatter_reduce_(1, batch["watched"], batch["watched:is_there"], "amax")
-    return seen > 0
-
-
-def _rate(step: int, total: int) -> float:
-    """The share of the peak learning rate: up over 2 % of the steps, then a cosine down to 2 %."""
-    warm = max(1, total // 50)
-    if step < warm:
-        return (step + 1) / warm
-    return float(0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, total - warm))))
-
-
-def _optimisers(network: TwoTower, config: TwoTowerConfig) -> list[torch.optim.Optimizer]:
-    tables = [network.ids.weight, network.tokens.weight]
-    dense = [*network.item.parameters(), *network.user.parameters()]
-    return [
-        torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.reg),
-        torch.optim.SparseAdam(tables, lr=config.learning_rate),
-    ]
-
-
-def _device(config: TwoTowerConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
-def _half(config: TwoTowerConfig, device: torch.device) -> bool:
-    """Whether matrix products run in bfloat16."""
-    if config.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return config.precision == "bfloat16"
