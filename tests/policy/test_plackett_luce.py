@@ -285,3 +285,21 @@ def test_a_value_that_is_not_a_number_is_refused_by_name() -> None:
     policy = PlackettLucePolicy(PLAIN)
     with pytest.raises(InvalidInput, match="policy value"):
         policy.arrange(query(1), Candidates(np.arange(2)), np.array([1, np.nan], np.float32))
+
+
+def test_a_cold_draw_goes_on_when_the_best_are_gone() -> None:
+    # two scores lie 1 / .001 standard deviations apart: the weights of the rest are 0 beside the first one's
+    config = PLAIN.model_copy(update={"temperature": 0.001, "max_per_creator": 1})
+    policy = PlackettLucePolicy(config, creators=lambda i: np.where(i < 2, 7, -1))
+    value = np.array([6, 5, 4, 3, 2, 2], np.float32)
+    slate = policy.arrange(query(6), Candidates(np.arange(6)), value)
+    assert slate.item_id[[0, 1, 2, 5]].tolist() == [0, 2, 3, 1]  # 1 shares its creator with 0
+    np.testing.assert_allclose(slate.propensity, [1, 1, 1, 0.5, 1, 1], rtol=1e-12)
+
+
+def test_a_slate_that_breaks_a_rule_is_impossible_there_and_counts_afterwards() -> None:
+    config = PLAIN.model_copy(update={"max_per_creator": 1, "epsilon": 0.5})
+    policy = PlackettLucePolicy(config, creators=lambda i: i // 2)
+    value = np.zeros(6, np.float32)
+    got = policy.propensity(query(4), Candidates(np.arange(6)), value, slate_of((0, 1, 2, 4)))
+    np.testing.assert_allclose(got, [1 / 6, 0, 1 / 4, 1 / 2])

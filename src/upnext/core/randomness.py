@@ -7,8 +7,11 @@ hashed with BLAKE2b and drives numpy's Philox counter generator, whose streams a
 from __future__ import annotations
 
 import hashlib
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
+from numpy.random.bit_generator import ISeedSequence
 
 
 def key_of(*parts: int | str) -> int:
@@ -17,6 +20,29 @@ def key_of(*parts: int | str) -> int:
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
+def generator_of(key: int) -> np.random.Generator:
+    """Philox with this 64-bit key: the numbers of np.random.Philox(key=key), made in half the time.
+
+    numpy gathers entropy from the system first even where a key is given; a seed that is the key spares it that."""
+    seed: Any = _Key(key)  # numpy takes any ISeedSequence, its stub does not say so
+    return np.random.Generator(np.random.Philox(seed))
+
+
 def rng_for(*parts: int | str) -> np.random.Generator:
     """A generator that depends on the parts alone."""
-    return np.random.Generator(np.random.Philox(key=key_of(*parts)))
+    return generator_of(key_of(*parts))
+
+
+class _Key(ISeedSequence):
+    """A seed whose first words are the key itself."""
+
+    def __init__(self, key: int) -> None:
+        self._key = key
+
+    def generate_state(
+        self, n_words: int, dtype: npt.DTypeLike = np.uint32
+    ) -> npt.NDArray[np.uint32 | np.uint64]:
+        """uint64[2], what Philox asks for: the key, low word first."""
+        assert n_words == 2
+        assert dtype is np.uint64
+        return np.array([self._key, 0], np.uint64)

@@ -16,12 +16,13 @@ def strongest_sources(candidates: Candidates, rows: Int64) -> tuple[str, ...]:
     names = candidates.sources()
     if not names:
         return (NO_SOURCE,) * len(rows)
-    place = np.full((len(names), len(rows)), np.inf)
-    for i, name in enumerate(names):
-        score = candidates.columns[f"source:{name}"]
-        own = score[rows]
-        higher = np.count_nonzero(score[:, None] > own[None, :], axis=0)
-        place[i] = np.where(np.isnan(own), np.inf, higher)
-    best = np.argmin(place, axis=0)
-    known = np.isfinite(place[best, np.arange(len(rows))])
-    return tuple(names[b] if ok else NO_SOURCE for b, ok in zip(best, known, strict=True))
+    score = -np.array([candidates.columns[f"source:{name}"] for name in names])
+    own = score[:, rows]
+    score.sort(axis=1)  # the best first, what a source did not propose last
+    place = np.array([one.searchsorted(mine) for one, mine in zip(score, own)])
+    place[np.isnan(own)] = nowhere = len(candidates)
+    known = place.min(axis=0) < nowhere
+    return tuple(
+        names[source] if ok else NO_SOURCE
+        for source, ok in zip(place.argmin(axis=0).tolist(), known.tolist())
+    )
