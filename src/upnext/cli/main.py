@@ -32,8 +32,11 @@ Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables
 
 def consoles() -> tuple[Console, Console]:
     """Where results go (stdout) and where progress goes (stderr); a pipe or a file gets wide lines instead of cut columns."""
-    out = Console()
-    return out if out.is_terminal else Console(width=PIPE_WIDTH), Console(stderr=True)
+    out, err = Console(), Console(stderr=True)
+    return (
+        out if out.is_terminal else Console(width=PIPE_WIDTH),
+        err if err.is_terminal else Console(stderr=True, soft_wrap=True),
+    )
 
 
 @app.command()

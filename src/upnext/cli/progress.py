@@ -1,4 +1,4 @@
-"""Progress bars for a person at a terminal; plain lines every few seconds where there is none."""
+"""Progress bars for a person at a terminal; plain lines, one each and never wrapped, every few seconds where there is none."""
 
 from __future__ import annotations
 
@@ -58,23 +58,31 @@ class RichProgress:
 
     def advance(self, n: int, **shown: float) -> None:
         """n more units; `shown` are figures such as loss."""
+        # before counting: the end of a task is said by `done` alone
+        if (
+            self._bars is None
+            and self._done
+            and time.monotonic() - self._last_line_s >= LINE_EVERY_S
+        ):
+            self._last_line_s = time.monotonic()
+            self._print_line()
         self._done += n
         if shown:
             self._shown = " ".join(f"{name} {value:.4g}" for name, value in shown.items())
         if self._bars is not None and self._task is not None:
             self._bars.update(self._task, advance=n, rate=self._rate(), shown=self._shown)
-        elif time.monotonic() - self._last_line_s >= LINE_EVERY_S:
-            self._last_line_s = time.monotonic()
-            self._console.print(self._line(), highlight=False)
 
     def done(self) -> None:
         """Closes the bar and leaves one line with the total, rate and time."""
         if self._bars is not None:
             self._bars.stop()
         elif self._name:
-            self._console.print(self._line(), highlight=False)
+            self._print_line()
         self._bars = self._task = None
         self._name = ""
+
+    def _print_line(self) -> None:
+        self._console.print(self._line(), highlight=False, markup=False, soft_wrap=True)
 
     def _rate(self) -> str:
         elapsed_s = max(1e-9, time.monotonic() - self._began_s)
