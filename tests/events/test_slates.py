@@ -15,6 +15,7 @@ from upnext.core.columns import SLATES
 from upnext.core.errors import InvalidInput
 from upnext.core.event import Event
 from upnext.events import CandidateRecord, SlateRecord, SqliteEventLog, slate_rows
+from upnext.events.database import open_writer, transaction
 
 
 @pytest.fixture
@@ -117,3 +118,31 @@ def test_a_slate_with_a_column_of_another_length_is_refused(
     with pytest.raises(InvalidInput, match=f"request 'r': {column}"):
         log.append([], [slate("ok"), slate("r", **fields)])
     assert log.last_seq() == 0
+
+
+def test_a_commit_with_an_event_waits_for_the_disk_and_one_of_slates_alone_does_not(
+    log: SqliteEventLog,
+) -> None:
+    said: list[str] = []
+    log._connection.set_trace_callback(said.append)
+    event = Event(event_id="a", kind="click", user_id="u", time_us=1)
+    for events, slates, level in (([], [slate("r")], "NORMAL"), ([event], [], "FULL"),
+                                  ([], [slate("rr")], "NORMAL"), ([event], [], "FULL"),
+                                  ([event], [slate("rrr")], "FULL")):  # fmt: skip
+        said.clear()
+        log.append(events, slates)
+        before = said[: said.index("BEGIN IMMEDIATE")]
+        assert [s for s in before if "synchronous" in s] == [f"PRAGMA synchronous={level}"]
+        assert said[-1] == "COMMIT"
+    log.append([], [slate("r4")])
+    said.clear()
+    log.seal(keep_rows=0)
+    assert [s for s in said if "synchronous" in s] == ["PRAGMA synchronous=FULL"]
+
+
+def test_each_transaction_runs_at_the_level_that_it_asks_for(tmp_path: Path) -> None:
+    connection = open_writer(tmp_path)
+    for synced, level in ((False, 1), (True, 2), (False, 1), (True, 2)):  # 1 NORMAL, 2 FULL
+        with transaction(connection, synced=synced):
+            assert connection.execute("PRAGMA synchronous").fetchone() == (level,)
+    connection.close()

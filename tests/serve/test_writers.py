@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import msgspec
@@ -12,6 +13,7 @@ from upnext.core.clock import DAY_US, ManualClock
 from upnext.core.errors import Unavailable
 from upnext.core.event import Event
 from upnext.events.log import SqliteEventLog
+from upnext.events.packed_slate import pack_slate
 from upnext.features.live import StateWriter
 from upnext.serve.intake_words import AppendEvents, AppendSlate, EventsDone, Failed, SlateDone
 from upnext.serve.json_table import json_table
@@ -45,6 +47,12 @@ def post(stores: OpenStores, *events: Event) -> list[str]:
 
 def logged(stores: OpenStores) -> list[dict]:
     return [row for table in stores.log.scan() for row in table.to_pylist()]
+
+
+def append_slate(*given: object, degraded: tuple[str, ...] = (), **more: object) -> AppendSlate:
+    """What a worker sends of serve_worlds.slate_record."""
+    record = slate_record(*given, **more)
+    return AppendSlate(pack_slate(msgspec.structs.replace(record, degraded=list(degraded))))
 
 
 def rebuilt_checksum(stores: OpenStores, folder: Path) -> str:
@@ -107,12 +115,10 @@ def test_an_undo_of_an_unknown_or_foreign_event_is_refused_and_its_neighbours_ar
 
 
 def test_a_slate_is_stored_once_and_the_retry_gets_the_first_one(stores: OpenStores) -> None:
-    first = slate_record("r1", "ann", "s", [1, 2])
-    other = slate_record("r1", "ann", "s", [3, 4])
-    (said,) = stores.writers.commit([AppendSlate(first)])
+    (said,) = stores.writers.commit([append_slate("r1", "ann", "s", [1, 2])])
     assert isinstance(said, SlateDone)
     assert said.status == "stored"
-    (again,) = stores.writers.commit([AppendSlate(other)])
+    (again,) = stores.writers.commit([append_slate("r1", "ann", "s", [3, 4])])
     assert (again.status, again.slate.item_id) == ("known", [1, 2])
 
 
@@ -120,10 +126,10 @@ def test_two_pages_of_one_session_never_share_a_video_even_in_one_commit(
     stores: OpenStores, tmp_path: Path
 ) -> None:
     works = [
-        AppendSlate(slate_record("r1", "ann", "s", [1, 2])),
-        AppendSlate(slate_record("r2", "ann", "s", [2, 3], page=1)),
-        AppendSlate(slate_record("r3", "bob", "s", [2, 3])),
-        AppendSlate(slate_record("r4", "ann", "s", [4, 5], page=1)),
+        append_slate("r1", "ann", "s", [1, 2]),
+        append_slate("r2", "ann", "s", [2, 3], page=1),
+        append_slate("r3", "bob", "s", [2, 3]),
+        append_slate("r4", "ann", "s", [4, 5], page=1),
     ]
     assert [a.status for a in stores.writers.commit(works)] == [
         "stored", "conflict", "stored", "stored",
@@ -134,11 +140,9 @@ def test_two_pages_of_one_session_never_share_a_video_even_in_one_commit(
 def test_a_page_drawn_without_the_state_is_stored_though_its_videos_were_served(
     stores: OpenStores,
 ) -> None:
-    first = slate_record("r1", "ann", "s", [1, 2])
-    again = msgspec.structs.replace(
-        slate_record("r2", "ann", "s", [2, 3], page=1), degraded=["state"]
-    )
-    works = [AppendSlate(first), AppendSlate(again)]
+    first = append_slate("r1", "ann", "s", [1, 2])
+    again = append_slate("r2", "ann", "s", [2, 3], page=1, degraded=("state",))
+    works = [first, again]
     assert [a.status for a in stores.writers.commit(works)] == ["stored", "stored"]
 
 
@@ -162,7 +166,7 @@ def test_a_full_disk_acknowledges_nothing_and_all_is_well_when_there_is_space(
     stores: OpenStores, tmp_path: Path
 ) -> None:
     stores.writers.log = disk = FullDisk(stores.log)
-    works = [AppendEvents([event(1)]), AppendSlate(slate_record("r1", "ann", "s", [1]))]
+    works = [AppendEvents([event(1)]), append_slate("r1", "ann", "s", [1])]
     assert all(
         isinstance(a, Failed) and a.kind == "unavailable" for a in stores.writers.commit(works)
     )
@@ -196,4 +200,26 @@ def test_a_state_file_that_is_garbage_is_built_anew_from_the_log(tmp_path: Path)
     (settings.state_path / "data.mdb").write_bytes(b"garbage" * 5000)
     second = open_stores(settings, ManualClock(NOW))
     assert second.store.checksum() == sum_
+    second.close()
+
+
+def test_a_power_loss_that_takes_the_latest_slates_leaves_every_event_and_a_state_that_fits(
+    tmp_path: Path,
+) -> None:
+    settings = Settings(root=tmp_path)
+    first = open_stores(settings, ManualClock(NOW))
+    first.writers.commit([append_slate("r1", "ann", "s", [1, 2])])
+    assert post(first, event(1)) == ["accepted"]
+    shutil.copytree(settings.events_path, tmp_path / "on disk")  # what that commit's fsync left
+    first.writers.commit([append_slate("r2", "ann", "s", [3, 4], page=1)])
+    assert first.store.watermark() == 3
+    first.close()
+    shutil.rmtree(settings.events_path)
+    shutil.move(tmp_path / "on disk", settings.events_path)
+    second = open_stores(settings, ManualClock(NOW))
+    assert [row["event_id"] for row in logged(second)] == ["e1"]
+    assert second.store.watermark() == second.log.last_seq() == 2
+    assert second.store.checksum() == rebuilt_checksum(second, tmp_path / "other")
+    (said,) = second.writers.commit([append_slate("r2", "ann", "s", [3, 4], page=1)])
+    assert (said.status, said.log_seq) == ("stored", 3)
     second.close()

@@ -1,4 +1,7 @@
-"""The SQLite side of the log: WAL with synchronous=FULL, so a commit is on disk when it returns (sqlite.org/wal.html).
+"""The SQLite side of the log: a WAL, where each transaction says whether its commit waits for the disk (sqlite.org/wal.html).
+
+synchronous=FULL: an fsync of the WAL, and so of every commit in it, before the commit returns. NORMAL: the kernel has the commit,
+a later fsync brings it to the disk. After a power loss a WAL is read up to its first torn frame, so what is lost is its end.
 
 One process writes, guarded by a lock file; any number reads, each statement seeing the last commit.
 """
@@ -34,6 +37,8 @@ _TABLES: Final = (
     "file TEXT NOT NULL, n_rows INTEGER NOT NULL, sha256 TEXT NOT NULL, ids_file TEXT)",
     f"INSERT OR IGNORE INTO meta VALUES ('version', {LOG_VERSION})",
 )
+_SYNCED: Final = "PRAGMA synchronous=FULL"
+_UNSYNCED: Final = "PRAGMA synchronous=NORMAL"
 _LAST_SEQ: Final = (
     "SELECT max(coalesce((SELECT max(log_seq) FROM events), 0), "
     "coalesce((SELECT max(log_seq) FROM slates), 0), "
@@ -77,7 +82,6 @@ def open_writer(folder: Path) -> sqlite3.Connection:
     with outage(path):
         connection = _connect(path, "rwc")
         connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
         # 80 MB, a backstop: `checkpoint` brings the rows over while commits go on, so that no commit has to
         connection.execute("PRAGMA wal_autocheckpoint=20000")
         connection.execute("PRAGMA journal_size_limit=67108864")
@@ -126,8 +130,9 @@ def _check_version(connection: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All of it, on disk when this ends, or nothing."""
+def transaction(connection: sqlite3.Connection, *, synced: bool = True) -> Iterator[None]:
+    """All of it, or nothing; `synced`: on disk when this ends, with every transaction before it."""
+    connection.execute(_SYNCED if synced else _UNSYNCED)  # takes no effect inside a transaction
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield

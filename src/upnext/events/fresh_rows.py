@@ -8,9 +8,9 @@ from typing import TypeVar
 import msgspec
 
 from upnext.core.event import Event
-from upnext.events.slate import SlateRecord
+from upnext.events.packed_slate import PackedSlate
 
-Row = TypeVar("Row", Event, SlateRecord)
+Row = TypeVar("Row", Event, PackedSlate)
 
 
 def fresh_rows(rows: Sequence[Row], numbers: Sequence[int], before: int) -> list[Row]:

@@ -1,11 +1,15 @@
 """The event log in a folder: what was acknowledged is on disk, once, in one order.
 
-    log.db       live events and slates, one sequence of numbers over both; every commit is an fsync
+    log.db       live events and slates, one sequence of numbers over both
     segments/    sealed and imported events as Parquet
     histories/   what viewers saw before the log began
 
 `append` is one transaction. A retry with the same event_id, even after the row was sealed or came by an import, keeps its
-first number. `scan` reads segments and live rows as one gapless sequence, in bounded memory, while the writer goes on.
+first number. A commit that has events is an fsync, which brings every commit before it to the disk too. One of slates alone is
+not: it survives a kill of any process, because the kernel has it, but a power loss may take the slates since the latest fsync
+(an append of events, or `checkpoint`). Nobody is promised a slate, and the numbers stay gapless: a loss takes the log's end.
+
+`scan` reads segments and live rows as one gapless sequence, in bounded memory, while the writer goes on.
 """
 
 from __future__ import annotations
@@ -29,14 +33,14 @@ from upnext.events.event_body import (
     decode_event,
     decode_slate,
     encode_event,
-    encode_slate,
     event_of_row,
     events_table,
     key_of,
 )
 from upnext.events.imported_ids import ImportedIds
+from upnext.events.packed_slate import PackedSlate, pack_slate
 from upnext.events.segment_import import ImportCount, SegmentImport, row_groups
-from upnext.events.slate import SlateRecord, check_aligned, slate_rows
+from upnext.events.slate import SlateRecord, slate_rows
 
 _END: Final = 1 << 62  # after every log_seq
 _LIVE: Final = (
@@ -75,21 +79,21 @@ class SqliteEventLog:
 
     # Writing
 
-    def append(self, events: Sequence[Event], slates: Sequence[SlateRecord] = ()) -> list[int]:
-        """The log_seq per event, then per slate, all on disk when this returns: one transaction.
+    def append(
+        self, events: Sequence[Event], slates: Sequence[SlateRecord | PackedSlate] = ()
+    ) -> list[int]:
+        """The log_seq per event, then per slate, all committed when this returns: one transaction, synced where it has events.
 
         An event_id or request_id that is known, or comes twice in the batch, keeps its first number and is not written again.
         Raises Unavailable when the disk is full or fails, InvalidInput for a row that can't be stored; then nothing is written."""
         event_bodies = [encode_event(event) for event in events]
         event_keys = [key_of(event.event_id) for event in events]
-        for slate in slates:
-            check_aligned(slate)
-        slate_bodies = [encode_slate(slate) for slate in slates]
-        slate_keys = [key_of(slate.request_id) for slate in slates]
+        packed = [s if isinstance(s, PackedSlate) else pack_slate(s) for s in slates]
+        slate_keys = [key_of(slate.request_id) for slate in packed]
         with self._writing() as connection:
-            before = database.last_seq(connection) if self._last_seq is None else self._last_seq
+            before = self.last_seq()
             self._last_seq = None  # until the commit is certain
-            with database.transaction(connection):
+            with database.transaction(connection, synced=bool(events)):
                 known = self._find_events(event_keys)
                 fresh = _numbered(event_keys, known, before)
                 known |= fresh
@@ -97,11 +101,7 @@ class SqliteEventLog:
                 known_slates = database.find_keys(connection, "slates", slate_keys)
                 fresh_slates = _numbered(slate_keys, known_slates, before + len(fresh))
                 known_slates |= fresh_slates
-                rows = dict(zip(slate_keys[::-1], zip(slates[::-1], slate_bodies[::-1])))
-                connection.executemany(
-                    "INSERT INTO slates(log_seq, key, user_id, body) VALUES (?, ?, ?, ?)",
-                    [(n, k, rows[k][0].user_id, rows[k][1]) for k, n in fresh_slates.items()],
-                )
+                _insert_slates(connection, fresh_slates, dict(zip(slate_keys[::-1], packed[::-1])))
             self._last_seq = before + len(fresh) + len(fresh_slates)
         return [known[k] for k in event_keys] + [known_slates[k] for k in slate_keys]
 
@@ -241,10 +241,9 @@ class SqliteEventLog:
 
     def slate(self, request_id: str) -> SlateRecord | None:
         """The answer that was logged for a request, None when there is none. Raises Unavailable."""
-        with self._reading() as connection:
-            row = connection.execute(
-                "SELECT log_seq, body FROM slates WHERE key = ?", (key_of(request_id),)
-            ).fetchone()
+        query = "SELECT log_seq, body FROM slates WHERE key = ?"
+        with self._lock, database.outage(self.path):
+            row = self._connection.execute(query, (key_of(request_id),)).fetchone()
         return decode_slate(*row) if row else None
 
     def slates_of(self, user_id: str, limit: int) -> list[SlateRecord]:
@@ -285,6 +284,9 @@ class SqliteEventLog:
 
     def last_seq(self) -> int:
         """The highest number given out, 0 for an empty log. Raises Unavailable."""
+        known = self._last_seq  # the one writer knows, from its latest append on
+        if known is not None:
+            return known
         with self._reading() as connection:
             return database.last_seq(connection)
 
@@ -334,6 +336,8 @@ class SqliteEventLog:
 
     def _find_events(self, keys: Sequence[bytes]) -> dict[bytes, int]:
         """{key: log_seq} of the events that the log has, live, sealed or imported."""
+        if not keys:
+            return {}
         found = database.find_keys(self._connection, "ids", keys)
         missing = [key for key in keys if key not in found]
         numbers = self._imported.find([key[8:] for key in missing]).tolist()
@@ -366,8 +370,19 @@ def _numbered(keys: Sequence[bytes], known: dict[bytes, int], before: int) -> di
 def _insert_events(
     connection: database.Connection, fresh: dict[bytes, int], bodies: dict[bytes, bytes]
 ) -> None:
+    if not fresh:
+        return
     connection.executemany("INSERT INTO ids(key, log_seq) VALUES (?, ?)", fresh.items())
     connection.executemany(
         "INSERT INTO events(log_seq, body) VALUES (?, ?)",
         [(number, bodies[key]) for key, number in fresh.items()],
+    )
+
+
+def _insert_slates(
+    connection: database.Connection, fresh: dict[bytes, int], slates: dict[bytes, PackedSlate]
+) -> None:
+    connection.executemany(
+        "INSERT INTO slates(log_seq, key, user_id, body) VALUES (?, ?, ?, ?)",
+        [(number, key, slates[key].user_id, slates[key].body) for key, number in fresh.items()],
     )

@@ -21,6 +21,7 @@ from upnext.core.errors import InvalidInput, NotFound, Unavailable, expected
 from upnext.core.protocols import Hydrator
 from upnext.core.randomness import key_of
 from upnext.core.types import Int64, Request, User
+from upnext.events.packed_slate import pack_slate
 from upnext.events.slate import SlateRecord
 from upnext.explain.slots import REASONS, explain_slot
 from upnext.pipeline.config import SurfaceConfig
@@ -170,7 +171,8 @@ class Feed:
             drawn = await loop.run_in_executor(self._thread, run, self._clock.now_us())
             record = drawn.record
             try:
-                said = await self._intake.call(AppendSlate(record), patience_s=LOG_PATIENCE_S)
+                work = AppendSlate(pack_slate(record))
+                said = await self._intake.call(work, patience_s=LOG_PATIENCE_S)
             except Unavailable as error:
                 said = Failed("unavailable", str(error))
             if isinstance(said, SlateDone) and said.status == "conflict":

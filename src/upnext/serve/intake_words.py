@@ -7,6 +7,7 @@ from typing import Any, Literal
 import msgspec
 
 from upnext.core.event import Event
+from upnext.events.packed_slate import PackedSlate
 from upnext.events.slate import SlateRecord
 
 
@@ -17,9 +18,9 @@ class AppendEvents(msgspec.Struct, tag="append_events"):
 
 
 class AppendSlate(msgspec.Struct, tag="append_slate"):
-    """A slate that nobody has seen yet."""
+    """A slate that nobody has seen yet, as the log will keep it."""
 
-    slate: SlateRecord
+    slate: PackedSlate
 
 
 class PutVideos(msgspec.Struct, tag="put_videos"):
@@ -96,7 +97,7 @@ class EventsDone(msgspec.Struct, tag="events_done"):
 
 
 class SlateDone(msgspec.Struct, tag="slate_done"):
-    """`stored`: on disk; `known`: this request was answered before, with `slate`; `conflict`: draw again."""
+    """`stored`: in the log; `known`: this request was answered before, with `slate`; `conflict`: draw again."""
 
     status: Literal["stored", "known", "conflict"]
     log_seq: int = 0

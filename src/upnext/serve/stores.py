@@ -32,11 +32,13 @@ class OpenStores:
     is_closed: bool = False
 
     def sync(self) -> None:
-        """Brings the state to the disk and shortens the log's WAL; from any thread, beside the writing one."""
+        """Brings the log's slates and the state to the disk and shortens the log's WAL; from any thread, beside the writing one.
+
+        The log first: after a power loss a state ahead of its log has to be built anew."""
         with self.syncing:
             if not self.is_closed:
-                self.store.sync()
                 self.log.checkpoint()
+                self.store.sync()
 
     def is_in_place(self) -> bool:
         """Whether the state's file still stands where workers read it."""
@@ -50,6 +52,7 @@ class OpenStores:
         """Syncs and closes everything."""
         with self.syncing:
             self.is_closed = True
+            self.log.checkpoint()
             self.store.sync()
             self.store.close()
             self.log.close()

@@ -1,7 +1,7 @@
 """Everything that writes, in one thread: the catalogue, the log and the state.
 
-One call commits many connections' work: one transaction of the log (one fsync), then one of the state, then the answers. If the
-log's commit fails nothing was promised; if the state's fails the log is ahead of it, and the next commit first replays the
+One call commits many connections' work: one transaction of the log (one fsync where it has events; a slate's answer waits for no
+disk, events/log.py says why), then one of the state, then the answers. If the log's commit fails nothing was promised; if the state's fails the log is ahead of it, and the next commit first replays the
 difference, because the state is a function of the log.
 """
 
@@ -16,8 +16,10 @@ from upnext.core.clock import Clock
 from upnext.core.errors import Unavailable, UpNextError
 from upnext.core.event import Event
 from upnext.events.fresh_rows import fresh_rows
+from upnext.events.packed_slate import PackedSlate
 from upnext.events.slate import SlateRecord
 from upnext.features.live import SlateLog
+from upnext.features.session import ServedSlate
 from upnext.serve.intake_words import (
     Answer,
     AppendEvents,
@@ -36,7 +38,7 @@ log = logging.getLogger(__name__)
 class Log(Known, SlateLog, Protocol):
     """What the writers need of the event log."""
 
-    def append(self, events: Sequence[Event], slates: Sequence[SlateRecord] = ()) -> list[int]: ...
+    def append(self, events: Sequence[Event], slates: Sequence[PackedSlate] = ()) -> list[int]: ...
 
     def slate(self, request_id: str) -> SlateRecord | None: ...
 
@@ -49,10 +51,10 @@ class State(Protocol):
     """What the writers need of the state."""
 
     def apply(
-        self, events: Sequence[Event], slates: Sequence[SlateRecord], log_seq: int
+        self, events: Sequence[Event], slates: Sequence[ServedSlate], log_seq: int
     ) -> object: ...
 
-    def conflicts(self, slate: SlateRecord) -> bool: ...
+    def conflicts(self, slate: ServedSlate) -> bool: ...
 
     def catch_up(self, log: Log) -> int: ...
 
@@ -62,7 +64,7 @@ class _Group:
     """Log work that will be one transaction."""
 
     events: list[Event]
-    slates: list[SlateRecord]
+    slates: list[PackedSlate]
 
 
 class Writers:
@@ -166,7 +168,7 @@ class Writers:
         self.n_slates += len(new_slates)
         return numbers, before
 
-    def _apply(self, events: list[Event], slates: list[SlateRecord], log_seq: int) -> None:
+    def _apply(self, events: list[Event], slates: list[PackedSlate], log_seq: int) -> None:
         self._applied_seq = -1  # until the state says otherwise
         self.state.apply(events, slates, log_seq)
         self._applied_seq = log_seq
