@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from upnext.core.randomness import rng_for
-from upnext.core.types import Candidates, Query, Slate, Trace
+from upnext.core.types import Candidates, Float32, Int64, Query, Slate, Trace
 from upnext.events.slate import CandidateRecord, SlateRecord
 
 if TYPE_CHECKING:
@@ -69,29 +70,33 @@ def record_of(
     )
 
 
-def _rows_of(candidates: Candidates, slate: Slate) -> np.ndarray:
+def _rows_of(candidates: Candidates, slate: Slate) -> Int64:
     """int64[k]: each slot's row among the candidates."""
-    order = np.argsort(candidates.item_id, kind="stable")
-    return order[np.searchsorted(candidates.item_id[order], slate.item_id)]
+    order = np.argsort(candidates.item_id)
+    return order.take(candidates.item_id.take(order).searchsorted(slate.item_id))
 
 
-def _sources_of(
-    candidates: Candidates, rows: np.ndarray
-) -> tuple[list[list[str]], list[list[float]]]:
-    names: list[list[str]] = [[] for _ in rows]
-    scores: list[list[float]] = [[] for _ in rows]
-    for source in candidates.sources():
-        column = candidates.columns[f"source:{source}"][rows]
-        for slot in np.flatnonzero(~np.isnan(column)):
-            names[slot].append(source)
-            scores[slot].append(float(column[slot]))
-    return names, scores
+def _sources_of(candidates: Candidates, rows: Int64) -> tuple[list[list[str]], list[list[float]]]:
+    """([k] the names of the sources that proposed each slot's video, [k] their scores)."""
+    names = candidates.sources()
+    if not names:
+        return [[] for _ in rows], [[] for _ in rows]
+    score = np.array([candidates.columns[f"source:{name}"].take(rows) for name in names]).T
+    slot, source = np.nonzero(score == score)  # NaN: not proposed
+    proposers = [names[i] for i in source.tolist()]
+    scores: list[float] = score[slot, source].tolist()
+    starts = slot.searchsorted(np.arange(len(rows) + 1)).tolist()
+    slots = list(pairwise(starts))
+    return [proposers[i:j] for i, j in slots], [scores[i:j] for i, j in slots]
 
 
-def _feature_rows(scored: Scored, rows: np.ndarray) -> np.ndarray:
+def _feature_rows(scored: Scored, rows: Int64) -> Float32:
     """float32[k, f]: user columns, then item columns."""
-    user = np.broadcast_to(scored.features.user, (len(rows), len(scored.features.user)))
-    return np.ascontiguousarray(np.hstack([user, scored.features.items[rows]]), np.float32)
+    user, items = scored.features.user, scored.features.items
+    features = np.empty((len(rows), len(user) + items.shape[1]), np.float32)
+    features[:, : len(user)] = user
+    features[:, len(user) :] = items.take(rows, axis=0)
+    return features
 
 
 def _candidate_record(

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
 from upnext.catalog.view import CatalogView
 from upnext.core.types import Bool, Float64, Int64, Query
 from upnext.features.counters import CounterTable
+
+_N_KEPT: Final = 100_000  # video ids in memory, about 15 MB
 
 
 class World(Protocol):
@@ -34,6 +36,9 @@ class CatalogWorld:
     def __init__(self, view: CatalogView, counters: CounterTable) -> None:
         self._view = view
         self._counters = counters
+        self._video_ids: dict[
+            int, str
+        ] = {}  # of what was shown; an item_id never changes its video
 
     @property
     def n_items(self) -> int:
@@ -56,5 +61,13 @@ class CatalogWorld:
         return np.asarray(self._view.language == code)
 
     def video_ids(self, item_ids: Int64) -> list[str]:
-        """The platform's ids."""
-        return self._view.video_ids(item_ids)
+        """The platform's ids; those of videos shown before are read once."""
+        wanted, kept = item_ids.tolist(), self._video_ids
+        missing = [item for item in wanted if item not in kept]
+        if missing:
+            if len(kept) > _N_KEPT:
+                kept = self._video_ids = {}
+                missing = wanted
+            read = self._view.video_ids(np.array(missing, np.int64))
+            kept.update(zip(missing, read, strict=True))
+        return [kept[item] for item in wanted]
