@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -32,8 +34,9 @@ from upnext.core.errors import InvalidInput
 from upnext.core.types import Request
 from upnext.events.log import SqliteEventLog
 from upnext.features.live import StateReader, StateWriter
+from upnext.features.showings import Showings
 from upnext.learn.job import Began, Job
-from upnext.learn.train import Training, TrainReport, instants_of
+from upnext.learn.train import Instants, Training, TrainReport, instants_of
 from upnext.pipeline.assemble import Parts, assemble
 from upnext.pipeline.blend import COLUMNS
 from upnext.pipeline.release_parts import ReleaseParts
@@ -317,3 +320,23 @@ def test_the_sizes_of_text_and_tag_vectors_are_those_of_the_settings(
     folder.mkdir()
     said = training._content(folder)
     assert said["size"] == size - (64 - 24) - (32 - 20)
+
+
+def test_over_years_of_a_small_log_the_ranker_learns_from_no_more_than_it_needs() -> None:
+    def instants(n: int, days: float) -> tuple[Instants, np.ndarray]:
+        time_us = (np.arange(n) * (days * DAY_US / n)).astype(np.int64) + 1
+        showings = cast(Showings, SimpleNamespace(time_us=time_us, user=np.arange(n) % 100))
+        settings = Settings(root=Path())
+        learn = settings.learn.model_copy(update={"max_ranker_requests": 500})
+        return instants_of(showings, None, settings.model_copy(update={"learn": learn})), time_us
+
+    at, time_us = instants(10_000, 3650)  # a day has three showings of three viewers: no gate
+    assert ((time_us >= at.gate_us).sum(), (time_us < at.gate_us).sum()) == (1_001, 8_999)
+    assert ((time_us >= at.t0_us) & (time_us < at.gate_us)).sum() == 500
+    at, time_us = instants(
+        10_000, 100
+    )  # a hundred showings a day: a day for the gate, a week is enough
+    assert (time_us >= at.gate_us).sum() == 100
+    assert at.gate_us - at.t0_us == pytest.approx(7 * DAY_US, rel=0.01)
+    at, time_us = instants(10_000, 5)  # never more than its share
+    assert (time_us < at.t0_us).sum() == pytest.approx(0.4 * (time_us < at.gate_us).sum(), abs=1)

@@ -19,6 +19,7 @@ from upnext.ranking.ranker_export import export_ranker
 from upnext.ranking.ranker_graph import quantise, write_graph
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.ranking.ranker_metrics import in_units
+from upnext.ranking.rows import RankerRows
 
 TASKS = ("relevant", "like", "watch_s")
 
@@ -31,6 +32,9 @@ def network(config: RankingConfig = SMALL) -> Mmoe:
     items = rng.normal(-1, 2, (50, 7)).astype(np.float32)
     items[:, 6] = 5  # a column without spread
     model.start_from(user, items, np.array([-1, -3, 2.0]))
+    with torch.no_grad():
+        model.wide_user.normal_(0, 0.3, generator=generator)
+        model.wide_item.normal_(0, 0.3, generator=generator)
     return model
 
 
@@ -59,6 +63,7 @@ def test_the_network_is_the_formula_written_out() -> None:
             mixed += g[:, i : i + 1] * h
         y = np.maximum(mixed @ a["head_weight"][k] + a["head_bias"][k], 0)
         want[:, k] = y @ a["out_weight"][k] + a["out_bias"][k]
+    want += z_user @ a["wide_user"] + z_item @ a["wide_item"]
     with torch.no_grad():
         got = model(
             torch.tensor(user, dtype=torch.float32), torch.tensor(items, dtype=torch.float32)
@@ -99,6 +104,40 @@ def test_the_graph_predicts_what_the_network_does_for_one_viewer_and_for_many(
     rough = OnnxRanker.load(tmp_path).predict_rows(user, items)
     np.testing.assert_allclose(rough, want, rtol=0.1)
     assert not np.array_equal(rough, one)
+
+
+def test_a_task_may_start_at_the_logistic_regression_on_one_column() -> None:
+    config = SMALL.model_copy(
+        update={"start_columns": {"like": "i2", "share": "i1", "watch_s": "i0"}}
+    )
+    model = network(config)
+    with torch.no_grad():
+        for parameter in (model.wide_user, model.wide_item, model.out_weight):
+            parameter.zero_()
+    model.start_line(1, 2, slope=0.7, intercept=-0.4)
+    model.start_line(0, 6, slope=0.7, intercept=-0.4)  # without spread: nothing to start from
+    items = np.random.default_rng(1).normal(-1, 2, (6, 7)).astype(np.float32)
+    with torch.no_grad():
+        got = model(torch.zeros(6, 4), torch.from_numpy(items)).numpy()
+    np.testing.assert_allclose(got[:, 1], 0.7 * items[:, 2] - 0.4, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(got[:, 0], -1, rtol=1e-5)
+
+
+def test_a_ranker_that_starts_from_the_merge_keeps_its_order_where_rows_say_nothing_more() -> None:
+    world = rows(1500)
+    merge = truth(world.user, world.items)[0].astype(np.float32)
+    told = RankerRows(
+        world.user, np.hstack([world.items[:, :1], merge[:, None]]), {"relevant": world.labels["relevant"]},
+        world.weight, world.group, world.time_us, world.user_names, ("noise", "score:blend"),
+    )  # fmt: skip
+    short = SMALL.model_copy(update={"epochs": 1, "learning_rate": 1e-5})
+    learner = RankerLearner(short, seed=1, device="cpu")
+    started = learner.learn(told)["relevant.auc"]
+    alone = RankerLearner(short.model_copy(update={"start_columns": {}}), seed=1, device="cpu")
+    known = ~np.isnan(told.labels["relevant"]) & learner.held_out
+    best = auc(merge[known], told.labels["relevant"][known], told.weight[known])
+    assert started == pytest.approx(best, abs=0.01)
+    assert alone.learn(told)["relevant.auc"] < started - 0.02
 
 
 def test_an_unknown_label_costs_nothing_and_poisson_is_least_at_the_mean() -> None:

@@ -44,6 +44,10 @@ class RankingConfig(BaseModel):
     task_weights: dict[str, float] = Field(
         default_factory=dict, description="weight of a task's loss in training, 1 where not given"
     )
+    start_columns: dict[str, str] = Field(
+        default_factory=lambda: {"relevant": "score:blend"},
+        description="task -> item column whose logistic regression the task's linear part starts from",
+    )
     int8: Literal["auto", "never"] = Field(
         "auto",
         description="auto: the quantised network serves when it predicts as well on held-out rows",

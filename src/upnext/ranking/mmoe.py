@@ -2,8 +2,10 @@
 
 x is the row of user columns and item columns, standardised by the training rows; a missing value stands at the mean. Each gate
 g_k = softmax(W_k x); in training a gate loses each expert with a chance of 10 % and the rest is scaled up again (Zhao 2019, section 5.2:
-against the collapse onto one expert). Heads are one ReLU layer. All experts' first layers are one matrix, split into a user and an
-item part, so that serving multiplies the user part once per request.
+against the collapse onto one expert). Heads are one ReLU layer, and beside them stands a linear part (Cheng et al. 2016, wide & deep),
+which starts at the logistic regression of a task on one column where the settings name one: the ranker then begins with the order of the
+merge and learns what to change in it. All experts' first layers are one matrix, split into a user and an item part, so that serving
+multiplies the user part once per request.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import torch
@@ -71,6 +74,8 @@ class Mmoe(nn.Module):
         self.head_bias = nn.Parameter(torch.zeros(t, config.head_hidden))
         self.out_weight = weight(t, config.head_hidden, fan_in=config.head_hidden, gain=0.1)
         self.out_bias = nn.Parameter(torch.zeros(t))
+        self.wide_user = nn.Parameter(torch.zeros(f_user, t))
+        self.wide_item = nn.Parameter(torch.zeros(f_item, t))
 
     def start_from(self, user: Array, items: Array, base: Array) -> None:
         """Takes the columns' means and deviations from float32[m, f] rows, and the heads' starting outputs float32[t]."""
@@ -81,6 +86,24 @@ class Mmoe(nn.Module):
         with torch.no_grad():
             self.out_bias.copy_(torch.from_numpy(np.asarray(base, np.float32)))
 
+    def start_line(self, task: int, column: int, slope: float, intercept: float) -> None:
+        """Lets a task start at slope * (item column) + intercept; after start_from."""
+        scale, mean = float(self.item_scale[column]), float(self.item_mean[column])
+        if scale == 0:
+            return
+        with torch.no_grad():
+            self.wide_item[column, task] = slope / scale
+            self.out_bias[task] = intercept + slope * mean
+
+    def parameter_groups(self, weight_decay: float) -> list[dict[str, Any]]:
+        """For the optimiser: the linear part does not decay."""
+        wide = [self.wide_user, self.wide_item]
+        deep = [p for name, p in self.named_parameters() if not name.startswith("wide_")]
+        return [
+            {"params": deep, "weight_decay": weight_decay},
+            {"params": wide, "weight_decay": 0.0},
+        ]
+
     def forward(
         self, user: Tensor, items: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
@@ -88,6 +111,7 @@ class Mmoe(nn.Module):
         config, n_tasks = self.config, len(self.tasks)
         u = self._normalised(user, self.user_mean, self.user_scale)
         i = self._normalised(items, self.item_mean, self.item_scale)
+        wide = u @ self.wide_user + i @ self.wide_item
         gates = (u @ self.gate_user + self.gate_bias) + i @ self.gate_item
         gates = gates.view(-1, n_tasks, config.experts).softmax(2)
         x = torch.relu((u @ self.first_user + self.first_bias) + i @ self.first_item)
@@ -100,7 +124,7 @@ class Mmoe(nn.Module):
         mixed = gates @ x.transpose(0, 1)  # [b, t, e] @ [b, e, h]
         y = torch.baddbmm(self.head_bias[:, None, :], mixed.transpose(0, 1), self.head_weight)
         y = torch.relu(y)  # [t, b, g]
-        return (y @ self.out_weight[:, :, None]).squeeze(2).T + self.out_bias
+        return (y @ self.out_weight[:, :, None]).squeeze(2).T + self.out_bias + wide
 
     def weights(self) -> MmoeWeights:
         """Every array, for the graph; float32 on the CPU."""

@@ -30,6 +30,7 @@ class MmoeWeights:
     gate_user [f_u, t * e], gate_item [f_i, t * e], gate_bias [t * e]
     expert_weight_<l> [e, h_l, h_l+1], expert_bias_<l> [e, h_l+1]     l from 1
     head_weight [t, h_last, g], head_bias [t, g], out_weight [t, g], out_bias [t]
+    wide_user [f_u, t], wide_item [f_i, t]      the linear part
     """
 
     arrays: Mapping[str, Float32]
@@ -47,6 +48,8 @@ class MmoeWeights:
         arrays = dict(self.arrays)
         arrays["out_weight"] = (arrays["out_weight"] * scale[:, None]).astype(np.float32)
         arrays["out_bias"] = (arrays["out_bias"] * scale + shift).astype(np.float32)
+        for name in ("wide_user", "wide_item"):
+            arrays[name] = (arrays[name] * scale).astype(np.float32)
         return MmoeWeights(arrays, self.tasks, self.clip, self.watch_cap_s)
 
 
@@ -154,6 +157,7 @@ def _build(graph: _Graph, weights: MmoeWeights) -> None:
     mixed = graph.add("MatMul", [gates, stacked], "mixture")  # [n, t, e] @ [n, e, h] = [n, t, h]
     pieces = graph.split(mixed, [1] * n_tasks, [f"mixture_{k}" for k in range(n_tasks)], 1)
     flat = graph.constant("mixture_shape", np.array([-1, width], np.int64))
+    wide = _wide(graph, weights, user, items)
     outputs = []
     for k, piece in enumerate(pieces):
         x = graph.add("Reshape", [piece, flat], f"mixture_{k}_flat")
@@ -162,6 +166,7 @@ def _build(graph: _Graph, weights: MmoeWeights) -> None:
         x = graph.linear(
             x, arrays["out_weight"][k][:, None], arrays["out_bias"][k][None], f"out_{k}"
         )
+        x = graph.add("Add", [x, wide[k]], f"both_{k}")
         outputs.append(_in_units(graph, weights, k, x))
     graph.add("Concat", outputs, "predictions", axis=1)
 
@@ -196,6 +201,17 @@ def _gates(graph: _Graph, weights: MmoeWeights, user: str, items: str) -> str:
     shape = np.array([-1, len(weights.tasks), weights.n_experts], np.int64)
     both = graph.add("Reshape", [both, graph.constant("gate_shape", shape)], "gate_cube")
     return graph.add("Softmax", [both], "gates", axis=2)
+
+
+def _wide(graph: _Graph, weights: MmoeWeights, user: str, items: str) -> list[str]:
+    """The linear part, t values [n, 1]; in float32, for it carries the order of the merge."""
+    arrays, n_tasks = weights.arrays, len(weights.tasks)
+    zero = np.zeros(n_tasks, np.float32)
+    of_user = graph.linear(user, arrays["wide_user"], zero, "wide_user")
+    weight = graph.constant("wide_item_weight", arrays["wide_item"])
+    of_items = graph.add("MatMul", [items, weight], "wide_item")
+    both = graph.add("Add", [of_items, of_user], "wide")
+    return graph.split(both, [1] * n_tasks, [f"wide_{k}" for k in range(n_tasks)], 1)
 
 
 def _experts(graph: _Graph, weights: MmoeWeights, user: str, items: str) -> list[str]:

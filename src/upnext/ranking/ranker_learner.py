@@ -143,13 +143,24 @@ class RankerLearner:
         train = ~self.held_out
         base = np.array([_base(rows.labels[t][train], rows.weight[train], t) for t in tasks])
         model.start_from(rows.user[train], rows.items[train], base)
+        self._start_lines(model, rows, tasks)
         return model.to(self._device)
+
+    def _start_lines(self, model: Mmoe, rows: RankerRows, tasks: tuple[str, ...]) -> None:
+        """Binary tasks that start from a column that is there."""
+        for task, name in self.config.start_columns.items():
+            if task not in tasks or name not in rows.item_names or kind_of(task) != "binary":
+                continue
+            at = rows.item_names.index(name)
+            known = ~self.held_out & ~np.isnan(rows.labels[task]) & ~np.isnan(rows.items[:, at])
+            line = platt(rows.items[known, at], rows.labels[task][known], rows.weight[known])
+            model.start_line(tasks.index(task), at, *line)
 
     def _train(self, model: Mmoe, rows: RankerRows, label: Tensor, tasks: tuple[str, ...]) -> int:
         """Fits the model and leaves its best epoch's weights in it; that epoch, from 0."""
         config = self.config
         optimiser = torch.optim.AdamW(
-            model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, eps=1e-8
+            model.parameter_groups(config.weight_decay), lr=config.learning_rate, eps=1e-8
         )
         batches = _Batches(rows, label, np.flatnonzero(~self.held_out), tasks, config, self._device)
         held = _Batches(rows, label, np.flatnonzero(self.held_out), tasks, config, self._device)

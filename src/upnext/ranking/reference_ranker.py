@@ -57,6 +57,8 @@ def write_reference_ranker(
         "head_bias": random("head_bias", n_tasks, head),
         "out_weight": (rng_for(seed, "out").normal(size=(n_tasks, head)) / head).astype(np.float32),
         "out_bias": np.full(n_tasks, -1, np.float32),
+        "wide_user": np.zeros((f_user, n_tasks), np.float32),
+        "wide_item": np.zeros((f_item, n_tasks), np.float32),
     }
     weights = MmoeWeights(arrays, REFERENCE_TASKS, clip=5.0, watch_cap_s=600.0)
     write_graph(weights, folder / "ranker.onnx")

@@ -92,7 +92,11 @@ class LearnConfig(Section):
     )
     ranker_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.6,
-        description="latest share of showings that the ranker learns from; generators of that pass see the rest",
+        description="latest share of showings, at most, that the ranker learns from; generators of that pass see the rest",
+    )
+    ranker_days: Annotated[float, Field(gt=0)] = Field(
+        7.0,
+        description="latest days that the ranker learns from, or more where they have fewer than max_ranker_requests showings",
     )
     max_ranker_requests: Annotated[int, Field(ge=100)] = Field(
         18_000, description="requests that become ranker rows, drawn at random beyond"
