@@ -36,7 +36,7 @@ _ENCODER: Final = msgspec.msgpack.Encoder()
 _ROWS: Final = msgspec.msgpack.Decoder(list[tuple[Any, ...]])
 _SLATE: Final = msgspec.msgpack.Decoder(SlateRecord)
 _SIZE: Final = struct.Struct("<I")
-_ZSTD_LEVEL: Final = 1
+_ZSTD_LEVEL: Final = -5  # of level 1: half the time, 1.11 times the bytes; any level reads
 
 
 def digest_of(identifier: str) -> bytes:
