@@ -7,13 +7,14 @@ import numpy as np
 import pytest
 from retrieval_world import DAY_US, NOW_US, Shelf, Tally, query_of
 
+from upnext.core.randomness import rng_for
 from upnext.core.types import Profile
 from upnext.retrieval.config import FollowedConfig, FreshConfig, LocalConfig, PopularConfig
 from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
 from upnext.retrieval.local import Local, distance_km
 from upnext.retrieval.popular import Popular
-from upnext.retrieval.short_list import by_group, top
+from upnext.retrieval.short_list import by_group, largest, top
 from upnext.retrieval.trending import Trending, surprise
 
 
@@ -159,3 +160,23 @@ def test_what_serving_imports_loads_no_torch():
     code = "import sys\n" + "\n".join(f"import upnext.retrieval.{name}" for name in modules)
     code += "\nassert not {'torch', 'onnx', 'scipy'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_the_largest_values_are_found_with_all_ties_of_the_least():
+    values = np.array([3.0, 1.0, 2.0, 2.0, 5.0, 2.0])
+    assert largest(values, 3).tolist() == [0, 2, 3, 4, 5]
+    assert largest(values, 1).tolist() == [4]
+    assert largest(values, 6).tolist() == list(range(6))
+    assert largest(values[:0], 4).tolist() == []
+
+
+def test_fresh_draws_what_numpys_own_gumbel_draws():
+    source = Fresh(Shelf(3000), Tally(), FreshConfig(size=3000))
+    found = source.fetch(query_of(seed=5), 3000)
+    age_h = (NOW_US - source._videos.uploaded_us) / 3_600_000_000
+    log_value = (-age_h / 48.0 * np.log(2)).astype(np.float32)
+    drawn = log_value + rng_for("fresh", 5, "u", 0).gumbel(size=3000)
+    assert found.item_id.tolist() == np.argsort(-drawn, kind="stable").tolist()
+    assert (
+        found.columns["source:fresh"].tolist() == np.sort(drawn)[::-1].astype(np.float32).tolist()
+    )

@@ -12,6 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
+from upnext.core.distinct import distinct, has_repeats
 from upnext.core.errors import expected
 
 Int64 = npt.NDArray[np.int64]
@@ -149,6 +150,14 @@ class Query:
     arms: Mapping[str, str] = field(default_factory=dict)
     served: Int64 = field(default_factory=lambda: NO_ITEMS)  # every slot served in this session
     degraded: tuple[str, ...] = ()  # what could not be read while hydrating
+    left_out: Int64 = field(init=False, repr=False, compare=False)  # sorted: seen or served
+
+    def __post_init__(self) -> None:
+        met = self.user.seen
+        if len(self.served):
+            met = np.concatenate([met, self.served])
+            met.sort()
+        object.__setattr__(self, "left_out", met)
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,18 +171,23 @@ class Candidates:
     columns: Mapping[str, Array] = field(default_factory=dict)  # {name: array[n]}
 
     def __post_init__(self) -> None:
+        n = len(self.item_id)
         for name, column in self.columns.items():
-            if len(column) != len(self.item_id):
-                raise expected(
-                    f"candidates column {name!r}", f"{len(self.item_id)} rows", len(column)
-                )
+            if len(column) != n:
+                raise expected(f"candidates column {name!r}", f"{n} rows", len(column))
 
     def __len__(self) -> int:
         return len(self.item_id)
 
     def take(self, rows: Array) -> Candidates:
         """The rows selected by a bool[n] mask or by positions int64[m]."""
-        return Candidates(self.item_id[rows], {k: v[rows] for k, v in self.columns.items()})
+        if rows.dtype == np.bool_:  # a mask is searched once, not once per column
+            rows = np.flatnonzero(rows)
+            if len(rows) == len(self):
+                return self
+        return Candidates(
+            self.item_id.take(rows), {k: v.take(rows, axis=0) for k, v in self.columns.items()}
+        )
 
     def with_columns(self, **columns: Array) -> Candidates:
         """The same videos with more columns."""
@@ -182,11 +196,13 @@ class Candidates:
     @staticmethod
     def of_source(name: str, item_id: Int64, score: Float32) -> Candidates:
         """What one source proposed, best first; duplicates keep their first place."""
-        ids, first = np.unique(item_id, return_index=True)
-        if len(ids) != len(item_id):
-            first.sort()
+        if has_repeats(item_id):
+            first, _ = distinct(np.asarray(item_id, np.int64))
             item_id, score = item_id[first], score[first]
-        return Candidates(item_id.astype(np.int64), {f"source:{name}": score.astype(np.float32)})
+        return Candidates(
+            item_id.astype(np.int64, copy=False),
+            {f"source:{name}": score.astype(np.float32, copy=False)},
+        )
 
     @staticmethod
     def union(parts: Sequence[Candidates]) -> Candidates:
@@ -195,21 +211,17 @@ class Candidates:
         if not parts:
             return Candidates(NO_ITEMS)
         everything = np.concatenate([p.item_id for p in parts])
-        ids, first, inverse = np.unique(everything, return_index=True, return_inverse=True)
-        order = np.argsort(first, kind="stable")
-        place = np.empty(len(ids), np.int64)
-        place[order] = np.arange(len(ids))
-        rows = place[inverse]
+        first, rows = distinct(everything)
         columns: dict[str, Array] = {}
         start = 0
         for part in parts:
             part_rows = rows[start : start + len(part)]
             for name, column in part.columns.items():
                 if name not in columns:
-                    columns[name] = np.full(len(ids), np.nan, np.float32)
+                    columns[name] = np.full(len(first), np.nan, np.float32)
                 columns[name][part_rows] = column
             start += len(part)
-        return Candidates(ids[order], columns)
+        return Candidates(everything[first], columns)
 
     def sources(self) -> tuple[str, ...]:
         """The names of the sources that have a column here."""

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Final
 
-import numpy as np
-
 from upnext.core.errors import Unavailable
 from upnext.core.sorted_ids import among
 from upnext.core.types import Bool, Candidates, Query
@@ -21,5 +19,4 @@ class Seen:
         """bool[n]: True where the video is neither seen nor served. Raises Unavailable when the state could not be read."""
         if "state" in query.degraded:
             raise Unavailable("filter 'seen': expected the viewer's state, got none")
-        item_id = candidates.item_id
-        return ~(among(item_id, query.user.seen) | among(item_id, np.sort(query.served)))
+        return ~among(candidates.item_id, query.left_out)

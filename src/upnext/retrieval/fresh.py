@@ -10,7 +10,7 @@ import numpy as np
 
 from upnext.core.clock import HOUR_US
 from upnext.core.randomness import rng_for
-from upnext.core.types import Candidates, Query
+from upnext.core.types import Candidates, Float64, Query
 from upnext.retrieval.config import FreshConfig
 from upnext.retrieval.short_list import (
     EMPTY,
@@ -20,6 +20,7 @@ from upnext.retrieval.short_list import (
     Videos,
     all_allowed,
     counted,
+    largest,
     top,
     unseen,
 )
@@ -67,6 +68,13 @@ class Fresh:
         request, ids = query.request, self._list.item_id
         keep = np.flatnonzero(unseen(query, ids, self._allowed(query)))
         rng = rng_for("fresh", request.seed, request.user_id, request.page)
-        score = self._list.score[keep] + rng.gumbel(size=len(keep))
-        order = np.argsort(-score, kind="stable")[:k]
+        score = self._list.score[keep] + _gumbel(rng, len(keep))
+        best = largest(score, k)
+        order = best[np.argsort(-score[best], kind="stable")[:k]]
         return Candidates.of_source(self.name, ids[keep[order]], score[order].astype(np.float32))
+
+
+def _gumbel(rng: np.random.Generator, n: int) -> Float64:
+    """float64[n]: what `rng.gumbel(size=n)` draws, to the last bit or two, by vector code: a fifth of the time."""
+    below_one = np.minimum(1.0 - rng.random(n), 1.0 - 2.0**-53)
+    return np.asarray(-np.log(-np.log(below_one)), np.float64)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from upnext.core.types import Array, Candidates, Flag, Float32, Float64, Int64, Query
+from upnext.core.distinct import distinct
+from upnext.core.types import NO_ITEMS, Array, Candidates, Flag, Float32, Float64, Int64, Query
 from upnext.retrieval.config import ItemToItemConfig
 from upnext.retrieval.covisits import Neighbours, seed_weights
-from upnext.retrieval.short_list import Allowed, Videos, all_allowed, unseen
+from upnext.retrieval.short_list import Allowed, Videos, all_allowed, largest, unseen
 
 SMALL_CATALOGUE = 100_000
 
@@ -33,18 +34,26 @@ class ItemToItem:
         current = self._current(query)
         known = seeds < len(self._neighbours.item_id)
         seeds, weight = seeds[known], weight[known]
-        ids = np.asarray(self._neighbours.item_id[seeds]).ravel()
-        score = (np.asarray(self._neighbours.score[seeds]) * weight[:, None]).ravel()
+        ids = self._neighbours.item_id.take(seeds, axis=0).ravel()
+        score = (self._neighbours.score.take(seeds, axis=0) * weight[:, None]).ravel()
         found, total = _summed(ids, score, self._videos.n_items)
-        keep = found != current
-        found, total = found[keep], total[keep]
-        keep = unseen(query, found, self._allowed(query))
-        found, total = found[keep], total[keep]
-        if len(found) > k:
-            best = np.argpartition(-total, k - 1)[:k]
-            found, total = found[best], total[best]
-        order = np.lexsort((found, -total))
-        return Candidates.of_source(self.name, found[order], total[order].astype(np.float32))
+        if current >= 0:
+            total[found == current] = 0.0
+        found, total = self._best(query, found, total, k)
+        return Candidates.of_source(self.name, found, total.astype(np.float32))
+
+    def _best(self, query: Query, found: Int64, total: Float64, k: int) -> tuple[Int64, Float64]:
+        """The k unseen and allowed videos of largest total above 0, best first, ties by id."""
+        allowed = self._allowed(query)
+        rows = NO_ITEMS
+        for n in (2 * k + 64, len(found)):  # the best alone are enough for most viewers
+            rows = largest(total, n)
+            rows = rows[unseen(query, found[rows], allowed) & (total[rows] > 0)]
+            if len(rows) >= k or n >= len(found):
+                break
+        rows = rows[largest(total[rows], k)]
+        rows = rows[np.lexsort((found[rows], -total[rows]))[:k]]
+        return found[rows], total[rows]
 
     def _seeds(self, query: Query) -> tuple[Int64, Float32]:
         """(item_id int64[s], weight float32[s]): latest showings oldest first, then the current video."""
@@ -66,15 +75,16 @@ class ItemToItem:
 
 
 def _summed(ids: Array, score: Array, n_items: int) -> tuple[Int64, Float64]:
-    """(ids int64[m] ascending, their summed scores float64[m]); ids below 0 are left out."""
+    """(different ids int64[m], their summed scores float64[m]); ids below 0 are left out."""
     known = ids >= 0
-    ids, score = ids[known], score[known]
+    if not known.all():
+        ids, score = ids[known], score[known]
     if (
         n_items <= SMALL_CATALOGUE
     ):  # a pass over the catalogue costs less than a sort of the neighbours
         total: Float64 = np.bincount(ids, score, n_items).astype(np.float64, copy=False)
         found = np.flatnonzero(total)
         return found.astype(np.int64), total[found]
-    found, inverse = np.unique(ids, return_inverse=True)
-    total = np.bincount(inverse, score, len(found)).astype(np.float64, copy=False)
-    return found.astype(np.int64), total
+    ids = ids.astype(np.int64)
+    first, number = distinct(ids)
+    return ids[first], np.bincount(number, score, len(first)).astype(np.float64, copy=False)

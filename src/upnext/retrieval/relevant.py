@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Protocol
 
-import numpy as np
-
 from upnext.core.types import Bool, Candidates, Float32, Int64, Query
 from upnext.retrieval.short_list import Allowed, all_allowed
 
@@ -39,9 +37,9 @@ class Relevant:
 
     def fetch(self, query: Query, k: int) -> Candidates:
         """At most k, nearest first, allowed and neither seen nor served; the score is the cosine."""
-        left_out = np.concatenate([query.user.seen, query.served])
+        vector = self._tower.vector(query)
         ids, scores = self._index.search(
-            self._tower.vector(query)[None], k, self._allowed(query), without=left_out
+            vector[None], k, self._allowed(query), without=query.left_out
         )
         found = ids[0] >= 0
         return Candidates.of_source(self.name, ids[0][found], scores[0][found])

@@ -85,6 +85,14 @@ def top(values: Array, size: int, rows: Int64 | None = None) -> ShortList:
     return ShortList(ids.astype(np.int64), values[ids].astype(np.float32))
 
 
+def largest(values: Array, n: int) -> Int64:
+    """Positions int64[m], ascending, of the n largest of float[p] values, and of all that equal the least of these; all where p <= n."""
+    if len(values) <= n:
+        return np.arange(len(values))
+    least = np.partition(values, len(values) - n)[len(values) - n]
+    return np.flatnonzero(values >= least)
+
+
 def by_group(values: Array, group: Array, size: int) -> dict[int, ShortList]:
     """{code: its short list} of every code >= 0 in group int[n], aligned with values float64[n]."""
     ids = np.flatnonzero((values > 0) & (group >= 0))
@@ -96,14 +104,15 @@ def by_group(values: Array, group: Array, size: int) -> dict[int, ShortList]:
 
 def unseen(query: Query, item_id: Int64, allowed: Bool | None) -> Bool:
     """bool[n]: allowed, not seen, not served in this session."""
-    keep = np.ones(len(item_id), bool)
-    if allowed is not None:
-        inside = item_id < len(allowed)
-        keep &= inside
-        keep[inside] = allowed[item_id[inside]]
-    keep &= ~among(item_id, query.user.seen)
-    if len(query.served):
-        keep &= ~among(item_id, np.sort(query.served))
+    keep = ~among(item_id, query.left_out)
+    if allowed is None or not len(item_id):
+        return keep
+    if int(item_id.max()) < len(allowed):
+        keep &= allowed.take(item_id)
+        return keep
+    inside = item_id < len(allowed)
+    keep &= inside
+    keep[inside] &= allowed[item_id[inside]]
     return keep
 
 
@@ -116,17 +125,17 @@ def walk(
     ids, scores, n_found = [NO_ITEMS], [np.zeros(0, np.float32)], 0
     for part in lists:
         for chunk in _chunks(len(part.item_id), 2 * k + 64):
-            keep = unseen(query, part.item_id[chunk], allowed)
-            ids.append(part.item_id[chunk][keep])
-            scores.append(part.score[chunk][keep])
-            n_found += int(keep.sum())
+            keep = np.flatnonzero(unseen(query, part.item_id[chunk], allowed))
+            ids.append(part.item_id[chunk].take(keep))
+            scores.append(part.score[chunk].take(keep))
+            n_found += len(keep)
             if n_found >= k:
                 break
         if n_found >= k and part is not lists[-1]:
             break
     score = np.minimum.accumulate(np.concatenate(scores))
     found = Candidates.of_source(name, np.concatenate(ids), score)
-    return found.take(np.arange(min(k, len(found))))
+    return found if len(found) <= k else found.take(np.arange(k))
 
 
 def language_of(query: Query, videos: Videos) -> int:
