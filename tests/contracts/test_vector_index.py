@@ -172,3 +172,23 @@ def test_scalar_searches_equal_a_batch(build, world, tmp_path):
 def test_an_id_given_twice_is_refused(build, world, tmp_path):
     with pytest.raises(InvalidInput, match="unique"):
         build(world[0][:50], np.repeat(world[1][:25], 2), tmp_path)
+
+
+def test_a_mask_that_can_not_change_is_read_anew_after_the_index_changed(build, tmp_path, world):
+    vectors, item_id, queries = world
+    index = build(vectors, item_id, tmp_path)
+    for parity in (0, 1, 0):  # each filter gets its own answer, also when it comes again
+        allowed = np.arange(2 * N) % 2 == parity
+        allowed.setflags(write=False)
+        for _ in range(2):
+            ids, _ = index.search(queries[:1], 20, allowed)
+            assert (ids[0] % 2 == parity).all()
+    best = ids[0][:3].copy()
+    index.remove(best)
+    after, _ = index.search(queries[:1], 20, allowed)
+    assert not np.isin(after[0], best).any()
+    assert np.isin(ids[0][3:10], after[0]).all()
+    writable = allowed.copy()
+    index.search(queries[:1], 20, writable)
+    writable[after[0][0]] = False
+    assert after[0][0] not in index.search(queries[:1], 20, writable)[0][0]

@@ -8,9 +8,10 @@ few. Vectors that come later live in the delta and are searched exactly; a remov
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+import weakref
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import faiss as _faiss
 import numpy as np
@@ -21,6 +22,15 @@ from upnext.retrieval.calibrate import Effort, calibrate, nprobe_for
 from upnext.retrieval.config import IndexConfig
 
 faiss: Any = _faiss  # its stubs leave out what its Python layer adds
+_N_REACHES: Final = 64  # each costs a bit per video
+
+
+@dataclass(frozen=True, slots=True)
+class _Reach:
+    """What a filter leaves of the base."""
+
+    bits: Array  # uint8[n_ids / 8]: alive and allowed, by item_id
+    share: float  # allowed ids per vector of the base
 
 
 class FaissIndex:
@@ -42,7 +52,9 @@ class FaissIndex:
         self._row = np.full(n_ids, -1, np.int64)  # item_id -> row of the base
         self._row[item_id] = np.arange(len(item_id))
         self._is_alive = self._row >= 0  # by item_id: in the base and not a tombstone
-        self._bits = np.packbits(self._is_alive, bitorder="little")
+        self._bits = _packed(self._is_alive)
+        # by id of a filter's mask: the mask, the bits of what was alive then, and what came of both
+        self._reaches: dict[int, tuple[weakref.ref[Bool], Array, _Reach]] = {}
         self._delta_id = np.zeros(0, np.int64)
         self._delta = np.zeros((0, vectors.shape[1]), np.float32)
 
@@ -130,27 +142,36 @@ class FaissIndex:
         if self._lists is None:
             usable = _usable(self._item_id, allowed, without) & self._is_alive[self._item_id]
             return _exact(queries, self._vectors, self._item_id, k, usable)
-        share = 1.0
-        if allowed is not None:
-            share = np.count_nonzero(allowed) / max(1, len(self._item_id))
-            if share < self._config.brute_below:
-                ids = np.flatnonzero(allowed[: len(self._is_alive)])
-                ids = ids[_usable(ids, allowed, without) & self._is_alive[ids]]
-                return _exact(queries, self._vectors[self._row[ids]], ids, k)
-        bits = self._usable_bits(allowed, without)
-        return self._probe(queries, k, bits, nprobe_for(self.effort, share))
-
-    def _usable_bits(self, allowed: Bool | None, without: Int64 | None) -> Array:
-        bits = self._bits.copy()
-        if allowed is not None:
-            packed = _packed(allowed[: len(self._row)])
-            bits[: len(packed)] &= packed
-            bits[len(packed) :] = 0
-        if without is not None:
+        reach = self._reach(allowed)
+        if allowed is not None and reach.share < self._config.brute_below:
+            ids = np.flatnonzero(allowed[: len(self._is_alive)])
+            ids = ids[_usable(ids, allowed, without) & self._is_alive[ids]]
+            return _exact(queries, self._vectors[self._row[ids]], ids, k)
+        bits = reach.bits.copy()
+        if without is not None and len(without):
             left_out = without[(without >= 0) & (without < len(self._row))]
             holes = (~(1 << (left_out & 7)) & 255).astype(np.uint8)
             np.bitwise_and.at(bits, left_out >> 3, holes)
-        return bits
+        return self._probe(queries, k, bits, nprobe_for(self.effort, reach.share))
+
+    def _reach(self, allowed: Bool | None) -> _Reach:
+        """Of a filter. That of one which nobody can change any more is kept: a pass over a million flags costs as much as a search."""
+        alive = self._bits  # another array after every change
+        if allowed is None:
+            return _Reach(alive, 1.0)
+        known = self._reaches.get(id(allowed))
+        if known is not None and known[0]() is allowed and known[1] is alive:
+            return known[2]
+        bits = alive.copy()
+        packed = _packed(allowed[: len(self._row)])
+        bits[: len(packed)] &= packed
+        bits[len(packed) :] = 0
+        reach = _Reach(bits, np.count_nonzero(allowed) / max(1, len(self._item_id)))
+        if allowed.flags.owndata and not allowed.flags.writeable:
+            if len(self._reaches) >= _N_REACHES:
+                self._reaches = {}
+            self._reaches[id(allowed)] = (weakref.ref(allowed), alive, reach)
+        return reach
 
     def _probe(
         self, queries: Float32, k: int, bits: Array | None, nprobe: int
