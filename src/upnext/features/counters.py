@@ -104,20 +104,18 @@ class CounterTable:
             self._flush()
 
     def read(self, item_id: Int64, time_us: int, columns: Int64 | None = None) -> Float64:
-        """float64[n, c]: the counts of n videos as of `time_us`; zeros for ids never counted.
+        """float64[n, c]: the counts of n videos as of `time_us`, each column contiguous; zeros for ids never counted.
 
         columns int64[m], places in COUNTER_NAMES: only these, float64[n, m]."""
         self._flush()
         if len(item_id) and item_id.max() >= len(self._values):
             self._grow(int(item_id.max()) // BLOCK + 1)
-        factors = self._factors(self._origin[item_id // BLOCK], time_us)
-        if columns is None:
-            counts: Float64 = self._values[item_id]
-            counts *= factors[:, _WINDOW]
-        else:
-            counts = self._values.reshape(-1).take(item_id[:, None] * _N + columns)
-            counts *= factors[:, _WINDOW[columns]]
-        return np.maximum(counts, 0.0, out=counts)
+        factors = self._factors(self._origin.take(item_id // BLOCK), time_us)
+        rows = self._values.take(item_id, axis=0)  # a row is four lines of cache, and so is a part
+        windows = _WINDOW if columns is None else _WINDOW[columns]
+        counts: Float64 = np.ascontiguousarray(rows.T if columns is None else rows.T[columns])
+        counts *= factors.take(windows, axis=0)
+        return np.maximum(counts, 0.0, out=counts).T
 
     def column(self, name: str, time_us: int) -> Float64:
         """float64[m], m at least every counted id + 1: one of COUNTER_NAMES for all videos as of `time_us`."""
@@ -125,7 +123,7 @@ class CounterTable:
         at = COUNTER_NAMES.index(name)
         counts = self._line(at).copy()
         if _WINDOW[at]:
-            factors = self._factors(self._origin, time_us)[:, _WINDOW[at]]
+            factors = self._factors(self._origin, time_us)[_WINDOW[at]]
             by_block = counts.reshape(-1, BLOCK)
             by_block *= factors[:, None]
         return np.maximum(counts, 0.0, out=counts)
@@ -212,14 +210,15 @@ class CounterTable:
         self._stale.add(block)
 
     def _factors(self, origin: Int64, time_us: int) -> Float64:
-        """float64[m, 4]: what turns the sums of blocks with these origins into counts at `time_us`."""
-        weeks, inverse = np.unique(origin, return_inverse=True)
-        factors = np.ones((len(weeks), 4))
-        for i, week in enumerate(weeks):
-            for j, (half_life_us, per_week) in enumerate(zip(_HALF_LIVES_US, _PER_WEEK), start=1):
-                factors[i, j] = _inverse_power(time_us, half_life_us, int(week) * per_week)
-        taken: Float64 = factors[inverse]
-        return taken
+        """float64[4, m]: what turns the sums of blocks with these origins into counts at `time_us`: 2^(origin - time / half_life).
+
+        0 where that is too small to matter, bounded above."""
+        factors = np.ones((4, len(origin)))
+        for row, half_life_us, per_week in zip(factors[1:], _HALF_LIVES_US, _PER_WEEK):
+            whole, rest = divmod(time_us, half_life_us)
+            shift = np.minimum(origin * per_week - whole, 1000).astype(np.int32)
+            np.ldexp(math.exp2(-rest / half_life_us), shift, out=row)
+        return factors
 
     def _grow(self, n_blocks: int) -> None:
         have = len(self._origin)
@@ -238,9 +237,3 @@ def _power_of_two(time_us: int, half_life_us: int, origin: int) -> float:
     """2^(time / half_life - origin), exact in its whole part."""
     whole, rest = divmod(time_us, half_life_us)
     return math.ldexp(math.exp2(rest / half_life_us), whole - origin)
-
-
-def _inverse_power(time_us: int, half_life_us: int, origin: int) -> float:
-    """2^(origin - time / half_life); 0 where it is too small to matter, bounded above."""
-    whole, rest = divmod(time_us, half_life_us)
-    return math.ldexp(math.exp2(-rest / half_life_us), min(origin - whole, 1000))

@@ -7,6 +7,7 @@ ones, how often it was shown to them without effect, and which source proposed i
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Final
 
 import numpy as np
@@ -191,43 +192,49 @@ class CounterBlock:
         "trend_relevant_1d",
     )  # fmt: skip
 
+    # name, window, longer window, and what share of the longer one the shorter is
+    _TRENDS = (
+        ("impressions", "6h", "1d", 6.0 / 24.0), ("relevant", "6h", "1d", 6.0 / 24.0),
+        ("relevant", "1d", "7d", 24.0 / 168.0),
+    )  # fmt: skip
+
     def __init__(self, counters: CounterTable) -> None:
         self._counters = counters
-        self._at = {name: i for i, name in enumerate(COUNTER_NAMES)}
-        self._counted = [self._at[name] for name in self._COUNTED]
+        self._counted = _places(self._COUNTED)
+        self._rated = [
+            (_places([f"{name}_{window}" for name in self._RATES]),
+             _places([f"impressions_{window}", f"watches_{window}"]))
+            for window in ("total", "7d", "1d")
+        ]  # fmt: skip
+        self._watched_s = _places(["watch_s_total", "watch_s_7d"])
+        self._watches = _places(["watches_total", "watches_7d"])
+        self._lately = _places([f"{name}_{short}" for name, short, _, _ in self._TRENDS])
+        self._before = _places([f"{name}_{long}" for name, _, long, _ in self._TRENDS])
+        self._shares = np.array([[share] for *_, share in self._TRENDS])
 
     def fill(self, out: Float32, reading: Reading) -> None:
         """float32[n, 37]."""
-        counts = self._counters.read(reading.item_id, reading.time_us)
-        at = self._at
-        out[:, : len(self._counted)] = _log(counts[:, self._counted])
-        start = len(self._counted)
-        rates: Float64 = np.broadcast_to(self._PRIOR, (len(counts), len(self._PRIOR)))
-        for window in ("total", "7d", "1d"):
-            columns = [at[f"{name}_{window}"] for name in self._RATES]
-            exposed = np.maximum(
-                counts[:, at[f"impressions_{window}"]], counts[:, at[f"watches_{window}"]]
-            )
-            rates = (counts[:, columns] + self._STRENGTH * rates) / (exposed + self._STRENGTH)[
-                :, None
-            ]
-            out[:, start : start + len(columns)] = rates
-            start += len(columns)
-        for window in ("total", "7d"):
-            watched_s, n_watches = (
-                counts[:, at[f"watch_s_{window}"]],
-                counts[:, at[f"watches_{window}"]],
-            )
-            out[:, start] = _log((watched_s + 50.0) / (n_watches + 5.0))
-            start += 1
-        per_h = {"6h": 6.0, "1d": 24.0, "7d": 168.0}
-        for name, short, long in (
-            ("impressions", "6h", "1d"), ("relevant", "6h", "1d"), ("relevant", "1d", "7d"),
-        ):  # fmt: skip
-            now = counts[:, at[f"{name}_{short}"]] + 1.0
-            before = counts[:, at[f"{name}_{long}"]] * (per_h[short] / per_h[long]) + 1.0
-            out[:, start] = np.log(now / before) * _LOG_SCALE
-            start += 1
+        counts = self._counters.read(reading.item_id, reading.time_us).T  # [c, n]
+        columns = out.T
+        stop = len(self._COUNTED)
+        columns[:stop] = _log(counts[self._counted])
+        rates: Float64 | Float32 = self._PRIOR[:, None]
+        for rated, shown in self._rated:
+            exposed = np.maximum(counts[shown[0]], counts[shown[1]])
+            exposed += self._STRENGTH
+            rates = (counts[rated] + self._STRENGTH * rates) / exposed
+            start, stop = stop, stop + len(rated)
+            columns[start:stop] = rates
+        watch_s = (counts[self._watched_s] + 50.0) / (counts[self._watches] + 5.0)
+        columns[stop : stop + 2] = _log(watch_s)
+        lately = counts[self._lately] + 1.0
+        before = counts[self._before] * self._shares + 1.0
+        columns[stop + 2 :] = np.log(lately / before) * _LOG_SCALE
+
+
+def _places(names: Sequence[str]) -> Int64:
+    """Where counters stand in COUNTER_NAMES."""
+    return np.array([COUNTER_NAMES.index(name) for name in names], np.int64)
 
 
 class SourceBlock:
@@ -242,14 +249,26 @@ class SourceBlock:
 
     def fill(self, out: Float32, reading: Reading) -> None:
         """float32[n, 3 * sources + 1]: score (0 where absent), 1 where proposed, 1 / place in the source's list."""
-        columns = reading.candidates.columns
+        scores = reading.candidates.columns
+        columns = out.T
+        n_sources = columns[-1]
         for i, name in enumerate(self._sources):
-            score = columns.get(f"source:{name}")
+            score = scores.get(f"source:{name}")
             if score is None:
                 continue
-            proposed = np.flatnonzero(~np.isnan(score))
-            order = np.argsort(-score[proposed], kind="stable")
-            out[proposed, 3 * i] = score[proposed]
-            out[proposed, 3 * i + 1] = 1
-            out[proposed[order], 3 * i + 2] = 1.0 / np.arange(1, len(order) + 1)
-            out[proposed, -1] += 1
+            has = score == score  # not NaN
+            proposed = np.flatnonzero(has)
+            mine = score.take(proposed)
+            columns[3 * i, proposed] = mine
+            columns[3 * i + 1] = has
+            best_first = proposed.take(np.argsort(-mine, kind="stable"))
+            columns[3 * i + 2, best_first] = _one_over(len(proposed))
+            n_sources += has
+
+
+@lru_cache(maxsize=4096)
+def _one_over(n: int) -> Float64:
+    """float64[n]: 1, 1/2, 1/3, ..."""
+    parts = 1.0 / np.arange(1, n + 1)
+    parts.setflags(write=False)
+    return parts

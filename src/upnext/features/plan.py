@@ -76,10 +76,11 @@ class FeaturePlan:
     ) -> Features:
         """The features of n candidates; `user_vector` float32[d] in place of asking the plan's own callable."""
         reading = Reading.of(query, candidates, self._view)
-        items = np.zeros((len(candidates), len(self.item_names)), np.float32)
+        columns = np.zeros((len(self.item_names), len(candidates)), np.float32)
         if len(candidates):
             for block, start, stop in self._blocks:
-                block.fill(items[:, start:stop], reading)
+                block.fill(columns[start:stop].T, reading)
+        items = np.ascontiguousarray(columns.T)  # written by columns, read by rows
         return Features(
             self._user_row(reading, user_vector), items, self.user_names, self.item_names
         )
