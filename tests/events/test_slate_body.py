@@ -36,3 +36,14 @@ def test_a_slate_comes_back_whole_with_its_place_in_the_log() -> None:
 def test_a_body_of_any_level_reads(level: int) -> None:
     body = stored(msgspec.msgpack.encode(RECORD), level)
     assert decode_slate(0, body) == RECORD
+
+
+def test_a_record_from_before_the_context_was_kept_reads_with_nothing_known_of_it() -> None:
+    context = {"logged_in", "device", "country", "language", "time_zone", "latitude", "longitude"}
+    context |= {"current_video_id"}
+    whole = msgspec.structs.replace(RECORD, logged_in=False, device="tv", latitude=52.5)
+    older = {k: v for k, v in msgspec.structs.asdict(whole).items() if k not in context}
+    found = decode_slate(0, stored(msgspec.msgpack.encode(older), 1))
+    assert found == RECORD
+    assert {getattr(found, name) for name in context} == {None}
+    assert decode_slate(0, encode_slate(whole)) == whole

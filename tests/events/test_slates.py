@@ -103,6 +103,16 @@ def test_rows_are_one_per_slot_in_the_columns_of_slates(log: SqliteEventLog) -> 
     assert slate("r").rows().num_rows == 3
 
 
+def test_rows_carry_what_the_request_told_and_null_where_nothing_is_known() -> None:
+    told = slate("r", k=1, logged_in=False, device="tv", language="de", time_zone="Europe/Berlin",
+                 country="AT", latitude=48.25, longitude=16.5, current_video_id="v9")  # fmt: skip
+    columns = ["logged_in", "device", "country", "language", "time_zone", "latitude", "longitude",
+               "current_video_id"]  # fmt: skip
+    first, second = slate_rows([told, slate("rr", k=1)]).select(columns).to_pylist()
+    assert list(first.values()) == [False, "tv", "AT", "de", "Europe/Berlin", 48.25, 16.5, "v9"]
+    assert set(second.values()) == {None}
+
+
 def test_no_slates_give_an_empty_table(log: SqliteEventLog) -> None:
     assert log.slates_table().equals(SLATES.empty_table())
     assert slate_rows([slate("r", k=0)]).num_rows == 0

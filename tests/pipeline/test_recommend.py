@@ -192,6 +192,17 @@ def test_the_record_stands_for_the_slate_slot_by_slot(view: CatalogView) -> None
     assert record.candidates is None
 
 
+def test_the_record_keeps_what_the_request_told_of_its_context(view: CatalogView) -> None:
+    made = assembled(view, Hydrated(viewer()), {"fresh": 40}).pipeline
+    told = {"device": "tv", "country": "AT", "language": "de", "time_zone": "Europe/Vienna",
+            "latitude": 48.25, "longitude": 16.5, "logged_in": False, "current_video_id": "v7"}  # fmt: skip
+    record = made.recommend(request(3, **told)).record
+    assert {name: getattr(record, name) for name in told} == told
+    plain = made.recommend(request(3)).record
+    assert plain.logged_in is True
+    assert {getattr(plain, name) for name in told if name != "logged_in"} == {None}
+
+
 def test_a_request_gives_the_same_slate_again_and_another_page_another(view: CatalogView) -> None:
     pipeline = assembled(view, Hydrated(viewer()), {"fresh": 60}).pipeline
 

@@ -150,6 +150,15 @@ SLATES: Final = pa.schema(
         ("degraded", pa.list_(pa.string())),
         ("is_repeat", pa.bool_()),
         ("features", pa.list_(pa.float32())),  # the row scored: user columns, then item columns
+        # what the request told of its context
+        ("logged_in", pa.bool_()),  # null: the record is older than these columns, nothing is known
+        ("device", pa.string()),
+        ("country", pa.string()),
+        ("language", pa.string()),
+        ("time_zone", pa.string()),
+        ("latitude", pa.float64()),
+        ("longitude", pa.float64()),
+        ("current_video_id", pa.string()),
     ]
 )
 

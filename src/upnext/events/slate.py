@@ -69,6 +69,15 @@ class SlateRecord(msgspec.Struct, frozen=True, kw_only=True):
     n_features: int
     trace: dict[str, Any]
     candidates: CandidateRecord | None = None
+    # what the request told of its context
+    logged_in: bool | None = None  # None: the record is older than these fields, nothing is known
+    device: str | None = None
+    country: str | None = None
+    language: str | None = None
+    time_zone: str | None = None
+    latitude: float | None = None
+    longitude: float | None = None
+    current_video_id: str | None = None
 
     def rows(self) -> pa.Table:
         """One row per slot: core.columns.SLATES. Raises InvalidInput when a column has not k entries."""
@@ -87,6 +96,8 @@ _PER_SLOT: Final = (
 _PER_REQUEST: Final = (
     "request_id", "log_seq", "time_us", "user_id", "session_id", "page", "surface", "release_id",
     "policy_version", "policy", "draw_key", "tasks", "arms", "degraded",
+    "logged_in", "device", "country", "language", "time_zone", "latitude", "longitude",
+    "current_video_id",
 )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -58,16 +58,28 @@ def record_of(
         is_repeat=slate.is_repeat.tolist() if len(slate.is_repeat) else [False] * k,
         features=features.tobytes(),
         n_features=features.shape[1],
-        trace={
-            "fetched": dict(trace.fetched),
-            "removed": dict(trace.removed),
-            "n_unique": trace.n_unique,
-            "shown": trace.shown,
-            "late": list(trace.late),
-            "stage_ms": {k: round(v, 3) for k, v in trace.stage_ms.items()},
-        },
+        trace=_trace_of(trace),
         candidates=_candidate_record(pipeline, request.request_id, scored),
+        logged_in=request.logged_in,
+        device=request.device,
+        country=request.country,
+        language=request.language,
+        time_zone=request.time_zone,
+        latitude=request.latitude,
+        longitude=request.longitude,
+        current_video_id=request.current_video_id,
     )
+
+
+def _trace_of(trace: Trace) -> dict[str, Any]:
+    return {
+        "fetched": dict(trace.fetched),
+        "removed": dict(trace.removed),
+        "n_unique": trace.n_unique,
+        "shown": trace.shown,
+        "late": list(trace.late),
+        "stage_ms": {stage: round(ms, 3) for stage, ms in trace.stage_ms.items()},
+    }
 
 
 def _rows_of(candidates: Candidates, slate: Slate) -> Int64:
