@@ -1,8 +1,9 @@
-"""A page of a feed: run the pipeline, put the slate on disk, then show it.
+"""A page of a feed: run the pipeline, put the slate into the log, then show it.
 
-The pipeline is synchronous and runs in one thread, so that a worker is single-minded and its event loop stays responsive. Intake
-answers `stored`, `known` (this request was answered before: that very slate is shown) or `conflict` (another page of the session
-came first with a common video: draw again). When the log can't take the slate the page is still served, flagged `unlogged`.
+The pipeline is synchronous and runs in one thread, so that a worker is single-minded and its event loop stays responsive. That
+thread sends the slate to intake, and makes its page while intake writes. Intake answers `stored`, `known` (this request was
+answered before: that very slate is shown) or `conflict` (another page of the session came first with a common video: draw again).
+When the log can't take the slate the page is still served, flagged `unlogged`.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 import msgspec
@@ -28,8 +30,8 @@ from upnext.pipeline.config import SurfaceConfig
 from upnext.pipeline.recommend import Answer as PipelineAnswer
 from upnext.serve.api_types import Context, ExplainAnswer, FeedAnswer, FeedItem, FeedQuery, RankBody
 from upnext.serve.cards import Cards
-from upnext.serve.intake_client import IntakeClient
-from upnext.serve.intake_words import AppendSlate, Failed, SlateDone
+from upnext.serve.intake_client import IntakeClient, Posted
+from upnext.serve.intake_words import Answer, AppendSlate, Failed, SlateDone
 from upnext.serve.time_ordered_id import time_ordered_id
 from upnext.serve.worker_metrics import WorkerMetrics
 
@@ -65,6 +67,25 @@ class SlateLog(Protocol):
     def slate(self, request_id: str) -> SlateRecord | None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class _Page:
+    """A slate as its viewer gets it."""
+
+    answer: FeedAnswer
+    body: bytes  # the same as JSON
+
+
+@dataclass(frozen=True, slots=True)
+class _Drawn:
+    """A slate that the log has not taken yet."""
+
+    record: SlateRecord
+    work: AppendSlate | Failed  # Failed: it can't be logged
+    posted: Posted | None
+    page: _Page
+    stage_ms: Mapping[str, float]
+
+
 class Feed:
     """Pages, rankings and explanations of one worker."""
 
@@ -95,10 +116,13 @@ class Feed:
         """The FeedAnswer of a feed request as JSON.
 
         Raises: NotFound (unknown surface), InvalidInput, Unavailable."""
-        return self._encoder.encode(await self.answer(surface, query, cheap=cheap))
+        return (await self._fed(surface, query, cheap=cheap)).body
 
     async def answer(self, surface: str, query: FeedQuery, *, cheap: bool = False) -> FeedAnswer:
         """The same as a value: for pages of the dashboard."""
+        return (await self._fed(surface, query, cheap=cheap)).answer
+
+    async def _fed(self, surface: str, query: FeedQuery, *, cheap: bool) -> _Page:
         size = self._size(surface, query.n, None)
         request = self._request(surface, query, size, tuple(query.exclude))
         return await self._logged(
@@ -121,7 +145,7 @@ class Feed:
             ids = self._ids.item_ids(wanted)
             return self._pipeline().rank(_at(request, now_us), ids[ids >= 0].tolist())
 
-        return self._encoder.encode(await self._logged(request, run))
+        return (await self._logged(request, run)).body
 
     async def explain(self, request_id: str, video_id: str) -> bytes:
         """The ExplainAnswer of one slot of a logged slate as JSON. Raises: NotFound, Unavailable."""
@@ -164,32 +188,59 @@ class Feed:
         self._lookups.shutdown(cancel_futures=True)
 
     # one slate
-    async def _logged(self, request: Request, run: Callable[[int], PipelineAnswer]) -> FeedAnswer:
+    async def _logged(self, request: Request, run: Callable[[int], PipelineAnswer]) -> _Page:
         """Draws until the log takes the slate; see the module's story."""
         loop = asyncio.get_running_loop()
         for _ in range(MAX_DRAWS):
-            drawn = await loop.run_in_executor(self._thread, run, self._clock.now_us())
-            record = drawn.record
-            try:
-                work = AppendSlate(pack_slate(record))
-                said = await self._intake.call(work, patience_s=LOG_PATIENCE_S)
-            except Unavailable as error:
-                said = Failed("unavailable", str(error))
+            drawn = await loop.run_in_executor(self._thread, self._drawn, run)
+            said = await self._said(drawn)
             if isinstance(said, SlateDone) and said.status == "conflict":
                 self._metrics.conflicts.inc()
                 continue
-            self._metrics.stages(drawn.trace.stage_ms)
+            self._metrics.stages(drawn.stage_ms)
+            page = drawn.page
             if isinstance(said, SlateDone) and said.slate is not None:
-                record = said.slate
+                page = await loop.run_in_executor(self._thread, self._page, said.slate)
             elif not isinstance(said, SlateDone):
+                record = drawn.record
                 record = msgspec.structs.replace(record, degraded=[*record.degraded, UNLOGGED])
-            return await loop.run_in_executor(self._thread, self._shown, record)
+                page = await loop.run_in_executor(self._thread, self._page, record)
+            answer = page.answer
+            n_slots = len(answer.items)
+            self._metrics.page(answer.surface, n_slots, answer.n_repeats, answer.degraded)
+            return page
         raise Unavailable("other pages of this session are being drawn; try again")
+
+    def _drawn(self, run: Callable[[int], PipelineAnswer]) -> _Drawn:
+        """A slate, on its way to the log, and its page: made while intake writes, and nearly always what is shown."""
+        answer = run(self._clock.now_us())
+        record = answer.record
+        try:
+            work = AppendSlate(pack_slate(record))
+        except InvalidInput as error:
+            sent: AppendSlate | Failed = Failed("invalid", str(error))
+            return _Drawn(record, sent, None, self._page(record), answer.trace.stage_ms)
+        posted = self._intake.post(work)
+        return _Drawn(record, work, posted, self._page(record), answer.trace.stage_ms)
+
+    async def _said(self, drawn: _Drawn) -> Answer:
+        """What the log says of a slate."""
+        if isinstance(drawn.work, Failed):
+            return drawn.work
+        try:
+            return await self._intake.call(
+                drawn.work, posted=drawn.posted, patience_s=LOG_PATIENCE_S
+            )
+        except Unavailable as error:
+            return Failed("unavailable", str(error))
+
+    def _page(self, record: SlateRecord) -> _Page:
+        answer = self._shown(record)
+        return _Page(answer, self._encoder.encode(answer))
 
     def _shown(self, record: SlateRecord) -> FeedAnswer:
         """The answer of a logged slate; a function of the record and the videos' shown fields."""
         n_repeats = sum(record.is_repeat)
-        self._metrics.page(record.surface, len(record.item_id), n_repeats, record.degraded)
         return FeedAnswer(
             request_id=record.request_id,
             user_id=record.user_id,
