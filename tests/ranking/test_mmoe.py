@@ -13,7 +13,7 @@ from ranking_worlds import SMALL, rows, truth
 from upnext.core.errors import InvalidInput
 from upnext.ranking.calibration import auc
 from upnext.ranking.config import RankingConfig
-from upnext.ranking.mmoe import Mmoe, losses
+from upnext.ranking.mmoe import Mmoe, list_loss, losses
 from upnext.ranking.onnx_ranker import OnnxRanker
 from upnext.ranking.ranker_export import export_ranker
 from upnext.ranking.ranker_graph import quantise, write_graph
@@ -274,3 +274,15 @@ def test_times_that_do_not_tell_rows_apart_hold_out_whole_groups() -> None:
     held, train = world.group[learner.held_out], world.group[~learner.held_out]
     assert 0 < len(held) < len(world) / 4
     assert not set(held.tolist()) & set(train.tolist())
+
+
+def test_the_list_loss_of_two_requests_by_hand() -> None:
+    output = torch.tensor([1.0, 0.0, 2.0, 0.5, 0.5])
+    label = torch.tensor([1.0, 0.0, float("nan"), 0.0, 1.0])
+    request = torch.tensor([0, 0, 0, 1, 1])
+    weight = torch.tensor([1.0, 1.0, 1.0, 1.0, 2.0])
+    got = list_loss(output, label, weight, request)
+    want = -np.log(np.e / (np.e + 1)) - 2 * np.log(0.5)  # the row without a label is in no list
+    np.testing.assert_allclose(float(got), want, rtol=1e-6)
+    nothing = list_loss(output[:0], label[:0], weight[:0], request[:0])
+    assert float(nothing) == 0

@@ -48,6 +48,10 @@ class RankingConfig(BaseModel):
         default_factory=lambda: {"relevant": "score:blend"},
         description="task -> item column whose logistic regression the task's linear part starts from",
     )
+    list_weight: Annotated[float, Field(ge=0)] = Field(
+        1.0,
+        description="weight of the softmax over each request's candidates in the loss of the relevant head; 0: each row alone",
+    )
     int8: Literal["auto", "never"] = Field(
         "auto",
         description="auto: the quantised network serves when it predicts as well on held-out rows",

@@ -161,6 +161,24 @@ def losses(output: Tensor, label: Tensor, tasks: Sequence[str], mean_s: Tensor) 
     return torch.where(seconds, poisson, cross_entropy) * known
 
 
+def list_loss(output: Tensor, label: Tensor, weight: Tensor, request: Tensor) -> Tensor:
+    """The sum over positive rows of -weight * log softmax(output), the softmax over the rows of the same request.
+
+    output, label, weight float32[b], request int64[b] ascending from 0; rows whose label is NaN are not in the list. (Cao et al. 2007, the
+    top-one probability of ListNet.)"""
+    known = ~torch.isnan(label)
+    output, label, weight, request = (x[known] for x in (output, label, weight, request))
+    if not len(output):
+        return output.sum()
+    n = int(request[-1]) + 1
+    lowest = torch.full((n,), -torch.inf, device=output.device)
+    highest = lowest.scatter_reduce(0, request, output.detach(), "amax")
+    shifted = output - highest[request]
+    total = torch.zeros(n, device=output.device).index_add(0, request, shifted.exp())
+    likelihood = shifted - total.clamp_min(1e-20).log()[request]
+    return -(weight * label * likelihood).sum()
+
+
 def _moments(rows: Array) -> tuple[Array, Array]:
     """(mean, 1 / deviation) per column of float32[m, f], NaN left out; a column without spread has 1 / deviation 0."""
     known = ~np.isnan(rows)

@@ -1,6 +1,7 @@
 """From rows to a calibrated ranker: AdamW over shuffled rows, early stopping and calibration on the latest rows.
 
 One loss per task, each scaled so that its weighted mean over the rows that tell it counts as one row's, whatever share of the rows tells it.
+The relevant head, which orders what was retrieved, also has a softmax over each request's rows (mmoe.list_loss); batches are whole requests.
 Everything random comes from (seed, epoch), so a training that was killed goes on from the last whole epoch to the same result.
 Calibration (Platt per binary task, one factor per task in seconds) is fitted on the held-out rows; its metrics are cross-fitted: each
 half of the held-out groups is judged with the calibration of the other half.
@@ -11,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -26,7 +27,7 @@ from upnext.core.randomness import key_of, rng_for
 from upnext.core.types import Array, Bool, Float32, Int64
 from upnext.ranking.calibration import platt
 from upnext.ranking.config import RankingConfig
-from upnext.ranking.mmoe import Mmoe, losses
+from upnext.ranking.mmoe import Mmoe, list_loss, losses
 from upnext.ranking.ranker_checkpoint import Checkpoint
 from upnext.ranking.ranker_export import export_ranker
 from upnext.ranking.ranker_graph import MmoeWeights
@@ -37,6 +38,7 @@ from upnext.ranking.tasks import TASKS, kind_of
 EVALUATION_ROWS = 8192
 GRADIENT_NORM = 5.0
 WARM_UP_SHARE = 0.05
+LISTED = "relevant"  # the head that orders what was retrieved
 
 
 @dataclass(frozen=True)
@@ -185,18 +187,17 @@ class RankerLearner:
         self, model: Mmoe, optimiser: torch.optim.Optimizer, batches: _Batches, epoch: int
     ) -> None:
         config = self.config
-        order = rng_for(self._seed, "ranker-epoch", epoch).permutation(batches.index)
+        order = rng_for(self._seed, "ranker-epoch", epoch).permutation(batches.n_requests)
         generator = torch.Generator(self._device)
         generator.manual_seed(key_of(self._seed, "ranker-dropout", epoch) >> 1)
-        n_steps = math.ceil(len(order) / config.batch_size)
-        for step in range(n_steps):
-            index = order[step * config.batch_size : (step + 1) * config.batch_size]
+        n_steps = batches.n_steps(config.batch_size)
+        for step, index in enumerate(batches.cut(order, n_steps)):
             done = (epoch * n_steps + step) / (config.epochs * n_steps)
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * _schedule(done)
             optimiser.zero_grad(set_to_none=True)
             with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-                loss = batches.loss(model, index, generator).sum() / len(index)
+                loss = batches.loss(model, index, generator) / len(index)
             loss.backward()  # type: ignore[no-untyped-call]
             torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
             optimiser.step()
@@ -204,10 +205,9 @@ class RankerLearner:
 
     @torch.no_grad()
     def _held_out_loss(self, model: Mmoe, held: _Batches) -> float:
-        total = sum(
-            float(held.loss(model, held.index[i : i + EVALUATION_ROWS], None).sum())
-            for i in range(0, len(held.index), EVALUATION_ROWS)
-        )
+        everything = np.arange(held.n_requests)
+        pieces = held.cut(everything, held.n_steps(EVALUATION_ROWS))
+        total = sum(float(held.loss(model, index, None)) for index in pieces)
         return total / max(len(held.index), 1)
 
     @torch.no_grad()
@@ -237,7 +237,7 @@ class RankerLearner:
 
 
 class _Batches:
-    """Rows as tensors, with each task's scale in the loss."""
+    """Rows as tensors, whole requests together, with each task's scale in the loss."""
 
     def __init__(
         self,
@@ -259,15 +259,47 @@ class _Batches:
             _mean(rows.labels[t], rows.weight) if kind_of(t) == "seconds" else 1.0 for t in tasks
         ]
         self._mean_s = torch.tensor(means, device=device)
+        changes = np.ones(len(index), np.bool_)
+        for column in (rows.time_us[index], rows.group[index]):
+            changes[1:] &= column[1:] == column[:-1]
+        changes[1:] = ~changes[1:]
+        self._starts = np.flatnonzero(changes)
+        self._ends = np.append(self._starts[1:], len(index))
+        self._request = torch.from_numpy(np.cumsum(changes))  # of each row of index
+        self._listed = tasks.index(LISTED) if LISTED in tasks and config.list_weight > 0 else None
+        self._list_scale = config.list_weight * len(index) / max(1, self.n_requests)
 
-    def loss(self, model: Mmoe, index: Int64, generator: torch.Generator | None) -> Tensor:
-        """float32[b, t]: weighted, scaled loss of the rows `index`."""
+    @property
+    def n_requests(self) -> int:
+        """Runs of rows with one viewer and one instant."""
+        return len(self._starts)
+
+    def n_steps(self, batch_rows: int) -> int:
+        """Batches of about so many rows."""
+        return max(1, math.ceil(len(self.index) / batch_rows))
+
+    def cut(self, requests: Int64, n_steps: int) -> Iterator[Int64]:
+        """The places in `index` of all rows of the requests, in their order, in n_steps pieces."""
+        for piece in np.array_split(requests, min(n_steps, max(1, len(requests)))):
+            starts, sizes = self._starts[piece], self._ends[piece] - self._starts[piece]
+            before = np.cumsum(sizes) - sizes
+            yield np.repeat(starts - before, sizes) + np.arange(sizes.sum())
+
+    def loss(self, model: Mmoe, places: Int64, generator: torch.Generator | None) -> Tensor:
+        """The sum of the weighted, scaled losses of the rows at these places of `index`."""
+        index = self.index[places]
         user = torch.from_numpy(self._rows.user[index]).to(self._device)
         items = torch.from_numpy(self._rows.items[index]).to(self._device)
         weight = torch.from_numpy(self._rows.weight[index]).to(self._device)
         label = self._label[torch.from_numpy(index)].to(self._device)
         output = model(user, items, generator).float()
-        return losses(output, label, self._tasks, self._mean_s) * self._scale * weight[:, None]
+        each = losses(output, label, self._tasks, self._mean_s) * self._scale * weight[:, None]
+        if self._listed is None:
+            return each.sum()
+        _, request = torch.unique_consecutive(self._request[places], return_inverse=True)
+        k = self._listed
+        listed = list_loss(output[:, k], label[:, k], weight, request.to(self._device))
+        return each.sum() + self._list_scale * listed
 
 
 def held_out(rows: RankerRows, config: RankingConfig, seed: int) -> Bool:
