@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from upnext.events.log import SqliteEventLog
+from upnext.events.slate import SlateRecord
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +29,17 @@ class PastLog:
     def scan(self, after_seq: int = 0, *, batch_rows: int = 65_536) -> Iterator[pa.Table]:
         """As SqliteEventLog.scan, up to the end."""
         return self._log.scan(after_seq, batch_rows=batch_rows, until_seq=self.end.log_seq)
+
+    def scan_slates(
+        self, after_seq: int = 0, *, batch_rows: int = 4096
+    ) -> Iterator[list[SlateRecord]]:
+        """As SqliteEventLog.scan_slates, up to the end."""
+        for records in self._log.scan_slates(after_seq, batch_rows=batch_rows):
+            kept = [record for record in records if record.log_seq <= self.end.log_seq]
+            if kept:
+                yield kept
+            if len(kept) < len(records):
+                return
 
     def histories(self) -> pa.Table:
         """As SqliteEventLog.histories, of the tables that were there."""
