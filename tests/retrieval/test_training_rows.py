@@ -8,7 +8,7 @@ from retrieval_world import showings_of
 from upnext.core.clock import DAY_US
 from upnext.core.types import Flag
 from upnext.retrieval.config import TwoTowerConfig
-from upnext.retrieval.training_rows import labels_of, strictly_before
+from upnext.retrieval.training_rows import cap_of, labels_of, strictly_before
 from upnext.retrieval.user_inputs import windows
 
 SHOWN, RELEVANT = Flag.IMPRESSION, Flag.IMPRESSION | Flag.LIKE
@@ -34,7 +34,7 @@ def test_no_row_at_or_after_the_label_is_in_its_range(rows):
 @given(logs, st.integers(1, 4))
 def test_no_user_has_more_examples_than_the_cap_and_all_users_weigh_the_same(rows, cap):
     showings = showings_of(rows)
-    config = TwoTowerConfig(max_per_user=cap, equal_users=True)
+    config = TwoTowerConfig(max_per_user=cap, min_examples=0, equal_users=True)
     labels = labels_of(showings, config)
     user = showings.user[labels.row]
     assert np.bincount(user).max(initial=0) <= cap
@@ -70,7 +70,7 @@ def test_example_age_is_counted_back_from_the_newest_showing():
 
 def test_the_latest_examples_are_kept_by_the_cap():
     showings = showings_of([(0, item, 1 + item, SHOWN) for item in range(9)])
-    labels = labels_of(showings, TwoTowerConfig(max_per_user=4))
+    labels = labels_of(showings, TwoTowerConfig(max_per_user=4, min_examples=0))
     assert showings.item_id[labels.row].tolist() == [5, 6, 7, 8]
 
 
@@ -83,3 +83,13 @@ def test_windows_take_the_newest_rows_and_a_groups_own_members():
     place, is_there = windows(start, end, 2, members_before)
     assert place[0].tolist() == [2, 1]
     assert place[1][is_there[1]].tolist() == [1]
+
+
+def test_the_cap_of_a_user_rises_until_there_are_enough_examples() -> None:
+    user = np.repeat([0, 1, 2], [10, 4, 1])
+
+    def cap(least: int) -> int:
+        return cap_of(user, TwoTowerConfig(max_per_user=2, min_examples=least))
+
+    assert [cap(n) for n in (0, 5, 6, 7, 9, 10, 15, 99)] == [2, 2, 3, 3, 4, 5, 10, 10]
+    assert cap_of(user[:0], TwoTowerConfig(max_per_user=2)) == 2

@@ -38,6 +38,9 @@ class TwoTowerConfig(BaseModel):
     label_histories: bool = Field(True, description="imported untimed showings are examples too")
     only_first: bool = Field(True, description="a showing of a video seen before is no example")
     max_per_user: Positive = Field(30, description="latest examples of one user at most")
+    min_examples: Annotated[int, Field(ge=0)] = Field(
+        200_000, description="with fewer examples than this, the cap per user rises"
+    )
     equal_users: bool = Field(False, description="every user's examples weigh the same in sum")
     pairing: Literal["candidate", "importance", "refined"] = Field(
         "candidate", description="how the sampled softmax is corrected (METHODS B1 a, b, c)"

@@ -34,7 +34,7 @@ class Labels:
 def labels_of(showings: Showings, config: TwoTowerConfig) -> Labels:
     """The examples in these showings; none for none."""
     row = np.flatnonzero(_is_label(showings, config))
-    row = row[_latest_per_user(showings.user[row], config.max_per_user)]
+    row = row[_latest_per_user(showings.user[row], cap_of(showings.user[row], config))]
     first = showings.starts()[showings.user[row]]
     end = strictly_before(showings)[row]
     is_history = showings.time_us[row] == 0
@@ -77,6 +77,23 @@ def _is_label(showings: Showings, config: TwoTowerConfig) -> Bool:
     if config.only_first:
         chosen &= is_first_showing(showings)
     return chosen
+
+
+def cap_of(user: Int64, config: TwoTowerConfig) -> int:
+    """Examples of one user at most: max_per_user, or as many more as it takes to have min_examples; user int64[e] ascending.
+
+    The cap keeps few busy viewers from speaking for all (Covington 2016). Where there are few viewers at all it would throw away most
+    of what is known."""
+    _, counts = np.unique(user, return_counts=True)
+    wanted = min(config.min_examples, len(user))
+    low, high = config.max_per_user, max(config.max_per_user, int(counts.max(initial=0)))
+    while low < high:
+        middle = (low + high) // 2
+        if np.minimum(counts, middle).sum() >= wanted:
+            high = middle
+        else:
+            low = middle + 1
+    return low
 
 
 def _latest_per_user(user: Int64, cap: int) -> Bool:
