@@ -38,9 +38,10 @@ from upnext.evaluate.retrieval_report import (
     evaluate_retrieval,
 )
 from upnext.evaluate.split import Split, time_split
-from upnext.features.event_rows import ReadLog, events_of
+from upnext.features.event_rows import ReadLog
+from upnext.features.past_events import decoded, events_by_time
 from upnext.features.replay import PastState
-from upnext.features.showings import Showings, events_by_time
+from upnext.features.showings import Showings
 from upnext.pipeline.assemble import Assembled
 from upnext.pipeline.blend import best_blended
 from upnext.pipeline.ladder import votes
@@ -69,7 +70,7 @@ def advance(past: PastState, log: ReadLog, before_us: int, progress: Progress) -
     progress.start("replay to the instant", len(events), "events")
     for start in range(0, len(events), PIECE):
         piece = events.slice(start, PIECE)
-        for event in events_of(piece.to_arrow()):
+        for event in decoded(piece):
             past.apply(event)
         progress.advance(len(piece))
     progress.done()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import groupby
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,8 @@ import pyarrow as pa
 from upnext.core.event import Event
 from upnext.core.types import Float32, Int64, UInt16
 from upnext.features.config import FeaturesConfig
-from upnext.features.event_rows import HistoryRows, events_of, history_rows
+from upnext.features.event_rows import HistoryRows, history_rows
+from upnext.features.past_events import decoded
 from upnext.features.ring import Rows
 from upnext.features.user_state import DEFAULT_CONFIG, UserState
 
@@ -25,7 +27,7 @@ JOIN_FIELDS: Final = (
     "item_id", "request_id", "view_id", "watch_s", "value", "duration_s", "undoes_kind",
 )  # fmt: skip
 NO_EVENT: Final = -1
-_ALWAYS: Final = ("event_id", "kind", "user_id", "time_us")
+_ALWAYS: Final = ("kind", "user_id", "time_us")
 _PIECE: Final = 16_384  # events decoded at a time
 
 
@@ -48,35 +50,14 @@ def join_feedback(
     config: FeaturesConfig = DEFAULT_CONFIG,
 ) -> Joined:
     """The showings of events (core.columns.EVENTS, in the order in which they are to count) and of stored histories."""
-    started = dict(history_rows(histories)) if histories is not None else {}
-    names = [name for name in (*_ALWAYS, *JOIN_FIELDS) if name in events.columns]
-    # One viewer after the other: a viewer's rows stay in the processor's cache.
-    by_user = (
-        events.select(names)
-        .with_row_index("row")
-        .filter(pl.col("item_id").is_not_null())
-        .sort("user_id", maintain_order=True)
-    )
-    rows = by_user.get_column("row").to_list()
-    parts: dict[str, Rows] = {}
-    state, user_id = UserState(config, keep_all=True), None
-    for i, event in enumerate(_events(by_user)):
-        if event.user_id != user_id:
-            if user_id is not None:
-                parts[user_id] = state.ring.all_rows()
-            user_id = event.user_id
-            state = _started(started.pop(user_id, None), config)
-        state.ring.mark = rows[i]
-        state.apply(event)
-    if user_id is not None:
-        parts[user_id] = state.ring.all_rows()
-    for other, history in started.items():
-        parts[other] = _started(history, config).ring.all_rows()
-    user_ids = tuple(sorted(parts))
-    ordered = [parts[user_id] for user_id in user_ids]
+    user_ids: list[str] = []
+    ordered: list[Rows] = []
+    for user_id, rows in _viewers(events, histories, config):
+        user_ids.append(user_id)
+        ordered.append(rows)
     sizes = np.array([len(part.item_id) for part in ordered], np.int64)
     return Joined(
-        user_ids,
+        tuple(user_ids),
         np.repeat(np.arange(len(user_ids)), sizes).astype(np.int64),
         _concatenated([part.item_id for part in ordered], np.dtype(np.int64)),
         _concatenated([part.time_us for part in ordered], np.dtype(np.int64)),
@@ -86,9 +67,43 @@ def join_feedback(
     )
 
 
-def _events(frame: pl.DataFrame) -> Iterator[Event]:
-    for start in range(0, len(frame), _PIECE):
-        yield from events_of(frame.slice(start, _PIECE).to_arrow())
+def _viewers(
+    events: pl.DataFrame, histories: pa.Table | None, config: FeaturesConfig
+) -> Iterator[tuple[str, Rows]]:
+    """(user_id, rows) in the order of ids: the viewers of the events merged with those of the histories."""
+    stored = history_rows(histories) if histories is not None else iter(())
+    upcoming = next(stored, None)
+    for user_id, marked in groupby(_by_viewer(events), key=lambda pair: pair[1].user_id):
+        while upcoming is not None and upcoming[0] < user_id:
+            yield upcoming[0], _started(upcoming[1], config).ring.all_rows()
+            upcoming = next(stored, None)
+        own = None
+        if upcoming is not None and upcoming[0] == user_id:
+            own, upcoming = upcoming[1], next(stored, None)
+        state = _started(own, config)
+        for mark, event in marked:
+            state.ring.mark = mark
+            state.apply(event)
+        yield user_id, state.ring.all_rows()
+    while upcoming is not None:
+        yield upcoming[0], _started(upcoming[1], config).ring.all_rows()
+        upcoming = next(stored, None)
+
+
+def _by_viewer(events: pl.DataFrame) -> Iterator[tuple[int, Event]]:
+    """(row, event) of the events with a video, one viewer after the other: a viewer's rows stay in the processor's cache."""
+    needed = events.select(name for name in (*_ALWAYS, *JOIN_FIELDS) if name in events.columns)
+    order = (
+        events.select("user_id", "item_id")
+        .with_row_index("row")
+        .filter(pl.col("item_id").is_not_null())
+        .select("row", "user_id")
+        .sort("user_id", maintain_order=True)
+        .get_column("row")
+    )
+    for start in range(0, len(order), _PIECE):
+        rows = order.slice(start, _PIECE)
+        yield from zip(rows.to_list(), decoded(needed[rows]))
 
 
 def _started(history: HistoryRows | None, config: FeaturesConfig) -> UserState:

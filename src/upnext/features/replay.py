@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Final
 
 import numpy as np
 import polars as pl
@@ -19,15 +18,13 @@ from upnext.core.event import Event
 from upnext.core.types import Flag, Float32, Int64, Profile, Query, Request, UInt16
 from upnext.features.config import FeaturesConfig
 from upnext.features.counters import CounterTable
-from upnext.features.event_rows import ReadLog, events_of, history_rows
+from upnext.features.event_rows import ReadLog, history_rows
 from upnext.features.feedback_join import join_feedback
 from upnext.features.labels import has_long_view, labels_from
 from upnext.features.live import Profiles
+from upnext.features.past_events import events_by_time, stream
 from upnext.features.seen_days import SeenDays
-from upnext.features.showings import events_by_time
 from upnext.features.user_state import DEFAULT_CONFIG, UNTIMED_DAY, UserState
-
-_PIECE: Final = 16_384  # events decoded at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,13 +101,13 @@ def replay(
         return
     shown = _shown(events, slates, after_us, config)
     labels = labels_from(shown.flags, shown.watch_s, has_long_view=has_long_view(events))
-    stream = _stream(events)
-    upcoming = next(stream, None)
+    coming = stream(events)
+    upcoming = next(coming, None)
     starts = shown.starts.tolist()
     for request, start, stop in zip(_past_requests(events, shown), starts[:-1], starts[1:]):
         while upcoming is not None and upcoming.time_us < request.time_us:
             past.apply(upcoming)
-            upcoming = next(stream, None)
+            upcoming = next(coming, None)
         yield Replayed(
             past.query(request),
             shown.item_id[start:stop],
@@ -120,12 +117,7 @@ def replay(
         )
     while upcoming is not None:
         past.apply(upcoming)
-        upcoming = next(stream, None)
-
-
-def _stream(events: pl.DataFrame) -> Iterator[Event]:
-    for start in range(0, len(events), _PIECE):
-        yield from events_of(events.slice(start, _PIECE).to_arrow())
+        upcoming = next(coming, None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +152,9 @@ def _shown(
         "request_id",
         "surface",
         "slot",
-        pl.col("surface").fill_null("").alias("place"),
     )[rows.get_column("event")]
+    context = context.with_columns(pl.col(pl.Categorical).cast(pl.String))
+    context = context.with_columns(place=pl.col("surface").fill_null(""))
     rows = _requests(pl.concat([rows, context], how="horizontal"), slates)
     rows = rows.filter(pl.col("request_us") >= after_us)
     rows = rows.unique(["request", "item_id"], keep="first", maintain_order=True)

@@ -6,19 +6,20 @@ stored histories (order known, times not) come before the user's timed rows and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 import polars as pl
-import pyarrow as pa
 
-from upnext.core.columns import EVENTS
 from upnext.core.types import Array, Float32, Int64, Profile, UInt16
 from upnext.features.config import FeaturesConfig
 from upnext.features.context import Moment
 from upnext.features.event_rows import ReadLog
 from upnext.features.feedback_join import Joined, join_feedback
+from upnext.features.moments import WORDS, Moments, numbered
+from upnext.features.past_events import events_by_time
 from upnext.features.search_tokens import tokens_of
 from upnext.features.user_state import DEFAULT_CONFIG
 
@@ -40,7 +41,7 @@ class Showings:
     watch_s: Float32  # [m]
     moment: Array  # int64[m] row in `moments`; -1 for history rows
     user_ids: tuple[str, ...]  # [u]
-    moments: tuple[Moment, ...]  # the contexts in which something was shown
+    moments: Sequence[Moment]  # the contexts in which something was shown
     searches: dict[int, tuple[Int64, Int64]]  # user row -> (time_us[s] ascending, token hash[s])
 
     def __len__(self) -> int:
@@ -95,20 +96,9 @@ def showings_of(
     )
 
 
-def events_by_time(log: ReadLog, before_us: int | None = None) -> pl.DataFrame:
-    """The whole log (strictly before an instant) as one frame of core.columns.EVENTS in order of time, ties by log_seq."""
-    tables = list(log.scan())
-    if not tables:
-        return pl.DataFrame(pl.from_arrow(EVENTS.empty_table()))
-    events = pl.DataFrame(pl.from_arrow(pa.concat_tables(tables)))
-    if before_us is not None:
-        events = events.filter(pl.col("time_us") < before_us)
-    return events.sort("time_us", "log_seq")
-
-
 def _moments(
     joined: Joined, events: pl.DataFrame, view: Profiled
-) -> tuple[Int64, tuple[Moment, ...]]:
+) -> tuple[Int64, Sequence[Moment]]:
     """(int64[m] row in the moments, the moments): one per viewer and instant."""
     moment = np.full(len(joined.user), -1, np.int64)
     timed = np.flatnonzero(joined.event >= 0)
@@ -117,20 +107,11 @@ def _moments(
     user, time_us = joined.user[timed], joined.time_us[timed]  # sorted: by viewer, then time
     is_new = np.append(True, (np.diff(user) != 0) | (np.diff(time_us) != 0))
     moment[timed] = np.cumsum(is_new) - 1
-    first = np.flatnonzero(is_new)
-    rows = timed[first]
-    context = events.select("surface", "device", "country")[joined.event[rows]]
-    profiles = {
-        user: view.profile(joined.user_ids[user]) or Profile()
-        for user in np.unique(joined.user[rows]).tolist()
-    }
-    moments = tuple(
-        Moment(profiles[user], time_us, surface or "", device, country)
-        for user, time_us, (surface, device, country) in zip(
-            joined.user[rows].tolist(), joined.time_us[rows].tolist(), context.iter_rows()
-        )
-    )
-    return moment, moments
+    rows = timed[is_new]
+    users, place = np.unique(joined.user[rows], return_inverse=True)
+    profiles = [view.profile(joined.user_ids[user]) or Profile() for user in users.tolist()]
+    words, contexts = numbered(events.select(WORDS)[joined.event[rows]])
+    return moment, Moments(place.astype(np.int32), joined.time_us[rows], words, profiles, contexts)
 
 
 def _searches(joined: Joined, events: pl.DataFrame) -> dict[int, tuple[Int64, Int64]]:
