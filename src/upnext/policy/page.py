@@ -31,7 +31,8 @@ class Page:
         per_temperature = 1 / config.temperature if config.temperature > 0 else 1.0
         self.n_eligible = n  # for the next slot
         self._config = config
-        self._relevance = (config.mmr_lambda * per_temperature) * z
+        relevance = (config.mmr_lambda * per_temperature) * z
+        self._relevance = relevance - relevance.max(initial=-np.inf)  # <= 0
         self._distance = np.float64((config.mmr_lambda - 1) * per_temperature)  # <= 0
         self._vectors = vectors
         self._similarity = np.zeros(n, np.float32)  # the greatest to a placed video, at least 0
@@ -116,19 +117,17 @@ class Page:
 
     def _sift(self) -> None:
         """Finds the eligible: free and allowed by every rule; rules give way in the order of RULES until a video is left."""
-        eligible, rules = self._free, list(self.blocked().values())
-        for first in range(len(rules)):
-            kept = self._free
+        rules = list(self.blocked().values())
+        for first in range(len(rules) + 1):
+            eligible = self._free
             for mask in rules[first:]:
-                kept = kept > mask  # kept and not blocked
-            if kept.any():
-                eligible = kept
+                eligible = eligible > mask  # and not blocked
+            self.n_eligible = int(np.count_nonzero(eligible))
+            if self.n_eligible:
                 break
+        np.copyto(self._eligible, eligible)
         self._score.fill(-np.inf)
         np.copyto(self._score, self._relevance, where=eligible)
-        self._score -= self._score.max()
-        np.copyto(self._eligible, eligible)
-        self.n_eligible = int(np.count_nonzero(eligible))
         self._is_sifted = True
 
     def _softmax(self) -> float:
