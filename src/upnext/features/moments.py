@@ -15,7 +15,8 @@ import polars as pl
 from upnext.core.types import Array, Int64, Profile
 from upnext.features.context import Moment
 
-WORDS = ("surface", "device", "country")
+WORDS = ("surface", "device", "country", "language", "time_zone", "logged_in")
+Words = tuple[str | None, str | None, str | None, str | None, str | None, bool | None]  # as WORDS
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,24 +27,30 @@ class Moments(Sequence[Moment]):
     time_us: Int64  # [k]
     words: Array  # int32[k] row in contexts
     profiles: Sequence[Profile]
-    contexts: Sequence[tuple[str | None, str | None, str | None]]  # WORDS
+    contexts: Sequence[Words]
 
     def __len__(self) -> int:
         return len(self.time_us)
 
     def __getitem__(self, place: int) -> Moment:  # type: ignore[override]  # no slices: nothing asks for them
-        surface, device, country = self.contexts[self.words[place]]
-        profile = self.profiles[self.user[place]]
-        return Moment(profile, int(self.time_us[place]), surface or "", device, country)
+        surface, device, country, language, zone, logged_in = self.contexts[self.words[place]]
+        return Moment(
+            self.profiles[self.user[place]],
+            int(self.time_us[place]),
+            surface or "",
+            device,
+            country,
+            language,
+            zone,
+            logged_in is not False,
+        )
 
 
-def numbered(
-    context: pl.DataFrame,
-) -> tuple[Array, list[tuple[str | None, str | None, str | None]]]:
+def numbered(context: pl.DataFrame) -> tuple[Array, Sequence[Words]]:
     """(int32[k] which of the contexts each row is, the contexts) of a frame with the columns WORDS."""
     known = context.unique(maintain_order=True).with_row_index("number")
     joined = context.join(
         known, on=list(WORDS), how="left", nulls_equal=True, maintain_order="left"
     )
     number = joined.get_column("number").to_numpy().astype(np.int32)
-    return number, known.select(pl.col(WORDS).cast(pl.String)).rows()
+    return number, known.with_columns(pl.col(pl.Categorical).cast(pl.String)).select(WORDS).rows()

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -24,6 +25,7 @@ from upnext.features.labels import has_long_view, labels_from
 from upnext.features.live import Profiles
 from upnext.features.past_events import events_by_time, stream
 from upnext.features.seen_days import SeenDays
+from upnext.features.slate_context import CONTEXT, one_a_request
 from upnext.features.user_state import DEFAULT_CONFIG, UNTIMED_DAY, UserState
 
 
@@ -93,18 +95,22 @@ def replay(
 
     `counters`: an empty table, kept up as the log goes by; a FeaturePlan built over it reads each request's features as they
     were, if it is asked before the next request is drawn. Labels hold all feedback before `before_us`, and none after it.
-    `slates`: core.columns.SLATES, whose times the requests take."""
+    `slates`: columns of core.columns.SLATES (slate_context.slate_contexts has those that count), whose times and contexts the
+    requests take."""
     events = events_by_time(log, before_us)
     past = PastState(view, counters, config)
     past.start(log)
     if not len(events):
         return
-    shown = _shown(events, slates, after_us, config)
+    contexts = None if slates is None else one_a_request(slates)
+    shown = _shown(events, contexts, after_us, config)
     labels = labels_from(shown.flags, shown.watch_s, has_long_view=has_long_view(events))
     coming = stream(events)
     upcoming = next(coming, None)
     starts = shown.starts.tolist()
-    for request, start, stop in zip(_past_requests(events, shown), starts[:-1], starts[1:]):
+    for request, start, stop in zip(
+        _past_requests(events, shown, contexts), starts[:-1], starts[1:]
+    ):
         while upcoming is not None and upcoming.time_us < request.time_us:
             past.apply(upcoming)
             upcoming = next(coming, None)
@@ -130,11 +136,12 @@ class _Shown:
     flags: UInt16  # [m]
     watch_s: Float32  # [m]
     request_us: Int64  # [m] of the row's request
+    slate: Int64  # [m] the row of its request in the contexts; -1: no slate is logged
     starts: Int64  # [r + 1] rows of request i: starts[i] to starts[i + 1]
 
 
 def _shown(
-    events: pl.DataFrame, slates: pl.DataFrame | None, after_us: int, config: FeaturesConfig
+    events: pl.DataFrame, contexts: pl.DataFrame | None, after_us: int, config: FeaturesConfig
 ) -> _Shown:
     joined = join_feedback(events, None, config)
     is_shown = (joined.flags & Flag.IMPRESSION) != 0
@@ -155,7 +162,7 @@ def _shown(
     )[rows.get_column("event")]
     context = context.with_columns(pl.col(pl.Categorical).cast(pl.String))
     context = context.with_columns(place=pl.col("surface").fill_null(""))
-    rows = _requests(pl.concat([rows, context], how="horizontal"), slates)
+    rows = _requests(pl.concat([rows, context], how="horizontal"), contexts)
     rows = rows.filter(pl.col("request_us") >= after_us)
     rows = rows.unique(["request", "item_id"], keep="first", maintain_order=True)
     first = rows.get_column("request").rle_id().to_numpy()
@@ -167,12 +174,14 @@ def _shown(
         rows.get_column("flags").to_numpy(),
         rows.get_column("watch_s").to_numpy(),
         rows.get_column("request_us").to_numpy(),
+        rows.get_column("slate").fill_null(-1).cast(pl.Int64).to_numpy(),
         np.append(starts, len(rows)).astype(np.int64),
     )
 
 
-def _requests(rows: pl.DataFrame, slates: pl.DataFrame | None) -> pl.DataFrame:
-    """Adds `request` (a number per request) and `request_us` (its time); sorted by that time, requests kept together."""
+def _requests(rows: pl.DataFrame, contexts: pl.DataFrame | None) -> pl.DataFrame:
+    """Adds `request` (a number per request), `request_us` (its time) and `slate` (its row in the contexts, null without); sorted by
+    that time, requests kept together."""
     viewer = ["user_id", "place"]
     rest_us = pl.col("time_us").diff().over(viewer)
     rows = rows.with_columns(new=(rest_us.is_null() | (rest_us > SECOND_US)).cast(pl.Int64))
@@ -185,33 +194,28 @@ def _requests(rows: pl.DataFrame, slates: pl.DataFrame | None) -> pl.DataFrame:
         pl.when(named).then(0).otherwise(pl.col("visit")).alias("visit"),
     )
     rows = rows.with_columns(request=key.rank("dense"))
-    if slates is not None:
-        times = slates.group_by("request_id").agg(slate_us=pl.col("time_us").first())
+    if contexts is not None:
+        times = contexts.select("request_id", slate_us="time_us").with_row_index("slate")
         rows = rows.join(times, on="request_id", how="left", maintain_order="left")
     else:
-        rows = rows.with_columns(slate_us=pl.lit(None, pl.Int64))
+        rows = rows.with_columns(slate_us=pl.lit(None, pl.Int64), slate=pl.lit(None, pl.Int64))
     # An impression stamped before its slate (a skewed clock) must not be visible to its own request.
     first_us = pl.min_horizontal(pl.col("slate_us"), pl.col("time_us").min()).over("request")
     return rows.with_columns(request_us=first_us).sort("request_us", "request", "event")
 
 
-def _past_requests(events: pl.DataFrame, shown: _Shown) -> Iterator[Request]:
-    """Each request with what its first impression says of the context."""
-    names = (
-        "user_id",
-        "session_id",
-        "request_id",
-        "surface",
-        "device",
-        "country",
-        "latitude",
-        "longitude",
-    )
+def _past_requests(
+    events: pl.DataFrame, shown: _Shown, contexts: pl.DataFrame | None
+) -> Iterator[Request]:
+    """Each request with the context of its slate; where none is logged, with what its first impression says of it."""
+    names = ("request_id", "user_id", "session_id", "surface")
+    said = ("device", "country", "latitude", "longitude")
     first = shown.starts[:-1]
     sizes = np.diff(shown.starts).tolist()
-    context = events.select(names)[shown.event[first]].iter_rows()
-    for row, size, time_us in zip(context, sizes, shown.request_us[first].tolist()):
-        user_id, session_id, request_id, surface, device, country, latitude, longitude = row
+    rows = events.select(names + said)[shown.event[first]].iter_rows()
+    times = shown.request_us[first].tolist()
+    for row, size, time_us, told in zip(rows, sizes, times, _told(contexts, shown.slate[first])):
+        request_id, user_id, session_id, surface = row[: len(names)]
         yield Request(
             request_id=request_id or "",
             user_id=user_id,
@@ -219,8 +223,13 @@ def _past_requests(events: pl.DataFrame, shown: _Shown) -> Iterator[Request]:
             size=size,
             time_us=time_us,
             session_id=session_id or "",
-            device=device,
-            country=country,
-            latitude=latitude,
-            longitude=longitude,
+            **(told or dict(zip(said, row[len(names) :]))),
         )
+
+
+def _told(contexts: pl.DataFrame | None, slate: Int64) -> Iterator[dict[str, Any] | None]:
+    """CONTEXT of each slate of int64[r]; None without a slate, or where it is from before contexts were kept."""
+    for place in slate.tolist():
+        told = contexts.row(place, named=True) if contexts is not None and place >= 0 else {}
+        is_known = told.get("logged_in") is not None
+        yield {name: told[name] for name in CONTEXT} if is_known else None

@@ -21,6 +21,7 @@ from upnext.features.feedback_join import Joined, join_feedback
 from upnext.features.moments import WORDS, Moments, numbered
 from upnext.features.past_events import events_by_time
 from upnext.features.search_tokens import tokens_of
+from upnext.features.slate_context import one_a_request
 from upnext.features.user_state import DEFAULT_CONFIG
 
 
@@ -76,13 +77,15 @@ def showings_of(
     config: FeaturesConfig = DEFAULT_CONFIG,
     *,
     before_us: int | None = None,
+    slates: pl.DataFrame | None = None,
 ) -> Showings:
     """Every showing of the log and of the stored histories; with `before_us`, as known strictly before that instant.
 
+    `slates`: columns of core.columns.SLATES; a moment whose impression names one of them has that slate's context.
     Events count in order of time (ties in order of the log), so feedback that was logged late still joins its showing."""
     events = events_by_time(log, before_us)
     joined = join_feedback(events, log.histories(), config)
-    moment, moments = _moments(joined, events, view)
+    moment, moments = _moments(joined, events, view, slates)
     return Showings(
         joined.user,
         joined.item_id,
@@ -97,7 +100,7 @@ def showings_of(
 
 
 def _moments(
-    joined: Joined, events: pl.DataFrame, view: Profiled
+    joined: Joined, events: pl.DataFrame, view: Profiled, slates: pl.DataFrame | None
 ) -> tuple[Int64, Sequence[Moment]]:
     """(int64[m] row in the moments, the moments): one per viewer and instant."""
     moment = np.full(len(joined.user), -1, np.int64)
@@ -110,8 +113,25 @@ def _moments(
     rows = timed[is_new]
     users, place = np.unique(joined.user[rows], return_inverse=True)
     profiles = [view.profile(joined.user_ids[user]) or Profile() for user in users.tolist()]
-    words, contexts = numbered(events.select(WORDS)[joined.event[rows]])
+    said = events.select("surface", "device", "country", "request_id")[joined.event[rows]]
+    words, contexts = numbered(_told(said, slates))
     return moment, Moments(place.astype(np.int32), joined.time_us[rows], words, profiles, contexts)
+
+
+def _told(said: pl.DataFrame, slates: pl.DataFrame | None) -> pl.DataFrame:
+    """WORDS of each row: its slate's where one is logged with its context, else what the impression says."""
+    if slates is None:
+        rest = [pl.lit(None, pl.String).alias(name) for name in ("language", "time_zone")]
+        return said.with_columns(*rest, logged_in=pl.lit(None, pl.Boolean)).select(WORDS)
+    said = said.with_columns(pl.col(pl.Categorical).cast(pl.String))
+    slates = one_a_request(slates)
+    joined = said.join(slates, on="request_id", how="left", suffix="_told", maintain_order="left")
+    is_known = pl.col("logged_in").is_not_null()
+    told = {
+        name: pl.when(is_known).then(f"{name}_told").otherwise(name)
+        for name in ("device", "country")
+    }
+    return joined.with_columns(**told).select(WORDS)
 
 
 def _searches(joined: Joined, events: pl.DataFrame) -> dict[int, tuple[Int64, Int64]]:
