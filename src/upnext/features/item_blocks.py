@@ -15,7 +15,7 @@ import numpy as np
 from upnext.core.clock import HOUR_US
 from upnext.core.sorted_ids import among
 from upnext.core.types import Float32, Float64, Int64
-from upnext.features.affinity import Tally
+from upnext.features.affinity import Tallies, Tally, lift
 from upnext.features.counters import COUNTER_NAMES, CounterTable
 from upnext.features.reading import ItemColumns, Reading
 
@@ -43,24 +43,25 @@ class CatalogBlock:
         """float32[n, 15]."""
         view, item_id = self._view, reading.item_id
         request, user = reading.query.request, reading.query.user
-        duration_s = view.duration_s[item_id]
+        duration_s = view.duration_s.take(item_id)
         missing = np.isnan(duration_s)
         out[:, 0] = _log(np.where(missing, 0, duration_s))
         out[:, 1] = missing
-        uploaded_us = view.uploaded_us[item_id]
+        uploaded_us = view.uploaded_us.take(item_id)
         age_h = np.maximum(reading.time_us - uploaded_us, 0) / HOUR_US
         dated = uploaded_us > 0
         out[:, 2] = _log(age_h) * dated
         out[:, 3] = dated & (age_h < 24)
         out[:, 4] = dated & (age_h < 24 * 7)
         out[:, 5] = ~dated
-        out[:, 6] = view.is_premium[item_id]
-        out[:, 7] = view.min_age[item_id] > 0
-        language = view.language[item_id]
+        out[:, 6] = view.is_premium.take(item_id)
+        out[:, 7] = view.min_age.take(item_id) > 0
+        language = reading.language
         spoken = view.code("language", request.language or user.profile.language)
-        out[:, 8] = (language == spoken) & (language >= 0)
-        out[:, 9] = (language >= 0) & (spoken >= 0)
-        latitude = view.latitude[item_id]
+        if spoken >= 0:
+            out[:, 8] = language == spoken
+            out[:, 9] = language >= 0
+        latitude = view.latitude.take(item_id)
         located = ~np.isnan(latitude)
         out[:, 10] = located
         if request.latitude is not None and request.longitude is not None and located.any():
@@ -70,9 +71,8 @@ class CatalogBlock:
             )
             out[where, 11] = np.exp(-km / 100)
             out[where, 12] = 1
-        creator = view.creator[item_id]
         if len(user.followed):
-            out[:, 13] = among(creator, user.followed) & (creator >= 0)
+            out[:, 13] = among(reading.creator, user.followed) & (reading.creator >= 0)
         if user.interests:
             out[:, 14] = self._interest(reading)
 
@@ -80,11 +80,11 @@ class CatalogBlock:
         """float32[n]: the weights of "more" and "less" that meet the video's category, tags and creator."""
         view, item_id = self._view, reading.item_id
         weight = np.zeros(len(item_id), np.float32)
-        category, tags = view.category[item_id], view.tags[item_id]
+        category, tags = reading.category, view.tags[item_id]
         for topic, amount in sorted(reading.query.user.interests.items()):
             kind, _, creator_id = topic.partition(":")
             if kind == "creator" and creator_id:
-                weight += amount * (view.creator[item_id] == view.code("creator", creator_id))
+                weight += amount * (reading.creator == view.code("creator", creator_id))
                 continue
             in_category = (category == view.code("category", topic)) & (category >= 0)
             has_tag = ((tags == view.code("tag", topic)) & (tags >= 0)).any(axis=1)
@@ -120,35 +120,53 @@ class AffinityBlock:
 
     def fill(self, out: Float32, reading: Reading) -> None:
         """float32[n, 21]."""
-        view = self._view
         if len(reading.history):
-            for start, column in ((0, view.category), (3, view.creator), (6, view.language)):
-                self._words(out[:, start : start + 3], column, reading)
-            self._tags(out[:, 9:12], reading)
+            self._words(out.T[:9], reading)
+            self._tags(out.T[9:12], reading)
             self._video(out[:, 12:16], reading)
         if reading.current >= 0:
             self._current(out[:, 16:21], reading)
 
-    def _words(self, out: Float32, column: Int64, reading: Reading) -> None:
-        history = reading.history
-        tally = Tally.of(column[history.item_id], reading.relevant)
-        places = tally.places(column[reading.item_id])
-        out[:, 0] = _log(tally.shown)[places]
-        out[:, 1] = _log(tally.relevant)[places]
-        out[:, 2] = tally.lift(places, reading.base_rate)
+    def _words(self, out: Float32, reading: Reading) -> None:
+        """Writes float32[9, n]."""
+        view, met = self._view, reading.history.item_id
+        tallies = Tallies.of(
+            [
+                Tally.of(column.take(met), reading.relevant)
+                for column in (view.category, view.creator, view.language)
+            ]
+        )
+        shown, relevant = tallies.shown, tallies.relevant
+        known = np.stack([_log(shown), _log(relevant), lift(shown, relevant, reading.base_rate)])
+        places = tallies.places((reading.category, reading.creator, reading.language))
+        by_kind = out.reshape(3, 3, -1)  # [kind, what, n]
+        by_kind[:] = known.take(places, axis=1).transpose(1, 0, 2)
 
     def _tags(self, out: Float32, reading: Reading) -> None:
-        tags, history = self._view.tags, reading.history
-        mine, theirs = tags[history.item_id], tags[reading.item_id]
-        tally = Tally.of(mine.ravel(), np.repeat(reading.relevant, mine.shape[1]))
-        places = tally.places(theirs)
-        lift = tally.lift(places, reading.base_rate)
-        out[:, 0] = _log(tally.shown[places].sum(axis=1))
-        out[:, 1] = lift.sum(axis=1) / np.maximum((theirs >= 0).sum(axis=1), 1)
-        out[:, 2] = lift.max(axis=1)
+        """Writes float32[3, n]."""
+        tags = self._view.tags
+        mine, theirs = (
+            tags.take(reading.history.item_id, axis=0),
+            tags.take(reading.item_id, axis=0),
+        )
+        n_tags = mine.shape[1]
+        has = theirs.T >= 0  # [n_tags, n]
+        used = np.flatnonzero(has.any(axis=1))  # most videos have few tags: the rest adds nothing
+        if not len(used):
+            return
+        tally = Tally.of(mine.ravel(), np.repeat(reading.relevant, n_tags))
+        places = tally.places(theirs.T[used])
+        lifts = lift(tally.shown, tally.relevant, reading.base_rate).take(places)
+        out[0] = _log(tally.shown.take(places).sum(axis=0))
+        out[1] = lifts.sum(axis=0) / np.maximum(has[used].sum(axis=0), 1)
+        out[2] = lifts.max(axis=0)
+        if len(used) < n_tags:  # a missing tag has no lift
+            np.maximum(out[2], 0, out=out[2])
 
     def _video(self, out: Float32, reading: Reading) -> None:
         history, item_id = reading.history, reading.item_id
+        if not among(item_id, np.sort(history.item_id)).any():
+            return  # as ever when the seen are filtered out
         met, inverse = np.unique(history.item_id, return_inverse=True)
         last_us = np.zeros(len(met), np.int64)
         last_us[inverse] = history.time_us  # in order of time: the last of equal places stays
@@ -164,8 +182,12 @@ class AffinityBlock:
     def _current(self, out: Float32, reading: Reading) -> None:
         view, item_id, current = self._view, reading.item_id, reading.current
         out[:, 0] = 1
-        for i, column in enumerate((view.category, view.creator, view.language), start=1):
-            out[:, i] = (column[item_id] == column[current]) & (column[current] >= 0)
+        pairs = (
+            (view.category, reading.category), (view.creator, reading.creator),
+            (view.language, reading.language),
+        )  # fmt: skip
+        for i, (column, mine) in enumerate(pairs, start=1):
+            out[:, i] = (mine == column[current]) & (column[current] >= 0)
         watched = view.tags[current]
         out[:, 4] = np.isin(view.tags[item_id], watched[watched >= 0]).sum(axis=1)
 

@@ -56,10 +56,11 @@ class FeaturePlan:
         self._vectors: VectorBlock | None = None
         if item_static is not None:
             self._vectors = VectorBlock(item_static, static_names)
-            blocks.append(self._vectors)
         ends = np.cumsum([len(block.names) for block in blocks]).tolist()
         self._blocks = list(zip(blocks, [0, *ends[:-1]], ends))
-        self.item_names: tuple[str, ...] = tuple(name for block in blocks for name in block.names)
+        self._n_columns = ends[-1]  # those of the vectors come after
+        names = [name for block in blocks for name in block.names]
+        self.item_names: tuple[str, ...] = (*names, *(self._vectors.names if self._vectors else ()))
         self.user_names: tuple[str, ...] = (
             *self._context.names,
             *SUMMARY_NAMES,
@@ -76,11 +77,14 @@ class FeaturePlan:
     ) -> Features:
         """The features of n candidates; `user_vector` float32[d] in place of asking the plan's own callable."""
         reading = Reading.of(query, candidates, self._view)
-        columns = np.zeros((len(self.item_names), len(candidates)), np.float32)
+        items = np.zeros((len(candidates), len(self.item_names)), np.float32)
         if len(candidates):
+            columns = np.zeros((self._n_columns, len(candidates)), np.float32)
             for block, start, stop in self._blocks:
                 block.fill(columns[start:stop].T, reading)
-        items = np.ascontiguousarray(columns.T)  # written by columns, read by rows
+            items[:, : self._n_columns] = columns.T  # written by columns, read by rows
+            if self._vectors is not None:  # vectors come as rows
+                self._vectors.fill(items[:, self._n_columns :], reading)
         return Features(
             self._user_row(reading, user_vector), items, self.user_names, self.item_names
         )

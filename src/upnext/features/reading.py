@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
+import numpy as np
 import numpy.typing as npt
 
-from upnext.core.types import Bool, Candidates, Flag, Float32, History, Int64, Query
+from upnext.core.types import Array, Bool, Candidates, Flag, Float32, History, Int64, Query
+
+_RELEVANT: Final = np.uint16(Flag.RELEVANT)
 
 
 class ItemColumns(Protocol):
@@ -49,19 +52,24 @@ class Reading:
     relevant: Bool  # [h]
     base_rate: float  # the viewer's smoothed rate of relevance
     current: int  # item_id of the video being watched, -1: none
+    category: Array  # [n] codes of the candidates, -1: missing
+    creator: Int64  # [n]
+    language: Array  # [n]
 
     @staticmethod
     def of(query: Query, candidates: Candidates, view: ItemColumns) -> Reading:
         """The reading of n candidates, all of them in the catalogue."""
-        history = query.user.history
-        known = history.item_id < view.n_items
-        if not known.all():
-            history = history.where(known)
-        relevant = (history.flags & Flag.RELEVANT) != 0
-        base_rate = (float(relevant.sum()) + 1.0) / (len(history) + 4.0)
+        history, item_id = query.user.history, candidates.item_id
+        if int(history.item_id.max(initial=-1)) >= view.n_items:
+            history = history.where(history.item_id < view.n_items)
+        relevant = (history.flags & _RELEVANT) != 0
+        base_rate = (float(np.count_nonzero(relevant)) + 1.0) / (len(history) + 4.0)
         watched = query.request.current_video_id
         current = view.item_id(watched) if watched else -1
-        return Reading(query, candidates, history, relevant, base_rate, current)
+        return Reading(
+            query, candidates, history, relevant, base_rate, current,
+            view.category.take(item_id), view.creator.take(item_id), view.language.take(item_id),
+        )  # fmt: skip
 
     @property
     def item_id(self) -> Int64:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 
-from upnext.core.types import Flag, Float32, Int64
+from upnext.core.types import Flag, Float32
 from upnext.features.reading import Reading
 from upnext.features.vector_table import VectorTable
 
 N_RECENT = 10
+_SKIPPED: Final = np.uint16(Flag.SKIPPED)
 
 
 class VectorBlock:
@@ -35,28 +37,27 @@ class VectorBlock:
 
     def fill(self, out: Float32, reading: Reading) -> None:
         """float32[n, s + 4]."""
-        mine = self._rows(reading.item_id)
+        mine = self._static.rows(reading.item_id)
         out[:, : self._size] = mine
         history = reading.history
         relevant = history.item_id[reading.relevant]
-        skipped = history.item_id[(history.flags & Flag.SKIPPED) != 0]
-        current = np.array([reading.current] if reading.current >= 0 else [], np.int64)
-        groups = (relevant, relevant[-N_RECENT:], skipped[-N_RECENT:], current)
-        if not any(len(group) for group in groups):
+        skipped = history.item_id[(history.flags & _SKIPPED) != 0][-N_RECENT:]
+        n_relevant, n_skipped = len(relevant), len(skipped)
+        if not n_relevant and not n_skipped and reading.current < 0:
             return
-        means = np.stack([self._mean(group) for group in groups], axis=1)  # [s, 4]
-        norms = np.sqrt((mine * mine).sum(axis=1, keepdims=True))
-        out[:, self._size :] = (mine @ means) / np.maximum(norms, 1e-6)
-
-    def _mean(self, item_id: Int64) -> Float32:
-        """float32[s]: the normalised mean of the videos' vectors, zeros for none."""
-        if not len(item_id):
-            return np.zeros(self._size, np.float32)
-        mean = self._rows(item_id).mean(axis=0)
-        return np.asarray(mean / max(float(np.sqrt((mean * mean).sum())), 1e-6), np.float32)
-
-    def _rows(self, item_id: Int64) -> Float32:
-        return self._static.rows(item_id)
+        current = [reading.current] if reading.current >= 0 else []
+        past = self._static.rows(np.concatenate([relevant, skipped, np.array(current, np.int64)]))
+        groups = (
+            past[:n_relevant], past[max(0, n_relevant - N_RECENT) : n_relevant],
+            past[n_relevant : n_relevant + n_skipped], past[n_relevant + n_skipped :],
+        )  # fmt: skip
+        means = np.zeros((self._size, len(groups)), np.float32)
+        for i, group in enumerate(groups):
+            if len(group):
+                means[:, i] = group.mean(axis=0)
+        means /= np.maximum(np.sqrt((means * means).sum(axis=0)), 1e-6)
+        norms = np.sqrt(np.einsum("ij,ij->i", mine, mine))
+        np.divide(mine @ means, np.maximum(norms, 1e-6)[:, None], out=out[:, self._size :])
 
 
 def _table(item_static: Float32 | VectorTable) -> VectorTable:
