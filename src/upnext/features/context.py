@@ -6,17 +6,22 @@ A vocabulary is learned from the data at training and travels in the release; a 
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 
-from upnext.core.clock import DAY_US
+from upnext.core.clock import DAY_US, HOUR_US
 from upnext.core.types import Float32, Profile, Request
-from upnext.features.local_time import day_of_week, hour_of_day, local_us
+from upnext.features.local_time import local_us
 
 AGE_EDGES = (18, 25, 35, 45, 55, 65)
+_ANGLE = 2 * np.pi * np.arange(24) / 24
+_CLOCK = np.stack(
+    [np.sin(_ANGLE), np.cos(_ANGLE), np.sin(2 * _ANGLE), np.cos(2 * _ANGLE)], axis=1
+)  # [24 hours, 4]
 SIZES: Mapping[str, int] = {
     "gender": 3, "language": 24, "country": 32, "city": 32, "device": 8, "surface": 16,
 }  # fmt: skip
@@ -81,13 +86,14 @@ class ContextEncoder:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         self.vocabulary = vocabulary
-        self._place: dict[str, dict[str, int]] = {}
+        self._places: list[dict[str, int]] = []  # of each field: value -> column
         names: list[str] = []
         for field_name in SIZES:
             values = vocabulary.values.get(field_name, ())
-            self._place[field_name] = {v: len(names) + i for i, v in enumerate(values)}
+            place = {v: len(names) + i for i, v in enumerate(values)}
             names += [f"{field_name}={v}" for v in values]
-            self._place[field_name][""] = len(names)
+            place[""] = len(names)
+            self._places.append(place)
             names += [f"{field_name}=missing", f"{field_name}=other"]
         self._age = len(names)
         names += ["age=missing"] + [f"age_bucket={i}" for i in range(len(AGE_EDGES) + 1)]
@@ -108,24 +114,23 @@ class ContextEncoder:
     def _fill(self, row: Float32, moment: Moment) -> None:
         profile = moment.profile
         country = moment.country or profile.country
-        words = {
-            "gender": profile.gender,
-            "language": moment.language or profile.language,
-            "country": country,
-            "city": profile.city,
-            "device": moment.device,
-            "surface": moment.surface,
-        }
-        for name, value in words.items():
-            place = self._place[name]
-            row[place.get(value or "", place[""] + 1)] = 1.0
-        bucket = 0 if profile.age is None else 1 + sum(profile.age >= edge for edge in AGE_EDGES)
-        row[self._age + bucket] = 1.0
-        local = np.int64(local_us(moment.time_us, moment.time_zone or profile.time_zone, country))
-        angle = 2 * np.pi * float(hour_of_day(local)) / 24  # type: ignore[arg-type]
+        words = (
+            profile.gender,
+            moment.language or profile.language,
+            country,
+            profile.city,
+            moment.device,
+            moment.surface,
+        )
+        places = [
+            place.get(value or "", place[""] + 1) for place, value in zip(self._places, words)
+        ]
+        bucket = 0 if profile.age is None else 1 + bisect_right(AGE_EDGES, profile.age)
+        local = int(local_us(moment.time_us, moment.time_zone or profile.time_zone, country))
         at = self._numeric
-        row[at : at + 4] = (np.sin(angle), np.cos(angle), np.sin(2 * angle), np.cos(2 * angle))
-        row[at + 4 + int(day_of_week(local))] = 1.0  # type: ignore[arg-type]
+        places += [self._age + bucket, at + 4 + (local // DAY_US + 3) % 7]
+        row[places] = 1.0
+        row[at : at + 4] = _CLOCK[(local // HOUR_US) % 24]
         row[at + 11] = moment.logged_in
         row[at + 12] = profile.is_creator
         if profile.signed_up_us is not None:

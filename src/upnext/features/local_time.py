@@ -6,10 +6,7 @@ from functools import lru_cache
 from importlib import resources
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-import numpy as np
-
 from upnext.core.clock import HOUR_US, SECOND_US
-from upnext.core.types import Int64
 
 # Where a country has several zones: the one most of its people live in (the table lists the others first).
 _MAIN_ZONE = {
@@ -70,13 +67,3 @@ def _offset_s(time_zone: str | None, country: str | None, hour: int) -> int:
 def local_us(time_us: int, time_zone: str | None, country: str | None) -> int:
     """The viewer's wall clock as microseconds since 1970-01-01T00:00 of that clock."""
     return time_us + _offset_s(time_zone, country, time_us // HOUR_US) * SECOND_US
-
-
-def hour_of_day(local_time_us: Int64) -> Int64:
-    """0 to 23, of wall-clock times int64[m]."""
-    return (local_time_us // HOUR_US) % 24
-
-
-def day_of_week(local_time_us: Int64) -> Int64:
-    """0 (Monday) to 6, of wall-clock times int64[m]; 1970-01-01 was a Thursday."""
-    return np.asarray((local_time_us // (24 * HOUR_US) + 3) % 7, np.int64)

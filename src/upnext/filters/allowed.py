@@ -7,11 +7,13 @@ catalogue changes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final, Protocol
+from dataclasses import dataclass, field
+from typing import Any, Final, Protocol
 
 import numpy as np
+import numpy.typing as npt
 
-from upnext.core.types import Bool, Int64, Query
+from upnext.core.types import Bool, Query
 from upnext.filters.age import Age
 from upnext.filters.catalog_columns import CatalogColumns
 from upnext.filters.config import FiltersConfig
@@ -28,6 +30,14 @@ class StaticFilter(Protocol):
     def allowed_mask(self, query: Query) -> Bool: ...
 
 
+@dataclass
+class _AgeClasses:
+    """Between two changes of the catalogue; a request that still fills an old one does no harm."""
+
+    limits: npt.NDArray[Any] | None = None  # the catalogue's age limits, ascending
+    known: dict[int, int] = field(default_factory=dict)  # age -> class
+
+
 class Allowed:
     """The masks of all static safety filters together, kept until `clear`."""
 
@@ -38,17 +48,17 @@ class Allowed:
         )  # fmt: skip
         self._view = view
         self._kept: dict[tuple[str | None, int], Bool] = {}
-        self._age_limits: Int64 | None = None  # the catalogue's, ascending
+        self._classes = _AgeClasses()
         self._n_changes = 0
 
     def mask(self, query: Query) -> Bool:
         """bool[n_items], read only: True where every static safety filter lets the video pass."""
+        n_changes = self._n_changes
         country = query.request.country or query.user.profile.country
         key = (country, self._age_class(query))
         found = self._kept.get(key)
         if found is not None:
             return found
-        n_changes = self._n_changes
         masks = [one.allowed_mask(query) for one in self._filters]
         size = min(len(mask) for mask in masks)  # the catalogue may grow meanwhile
         allowed = masks[0][:size].copy()
@@ -63,13 +73,16 @@ class Allowed:
 
     def _age_class(self, query: Query) -> int:
         """How many of the catalogue's age limits the viewer has reached: viewers of one class may see the same."""
-        limits = self._age_limits
-        if limits is None:
-            limits = self._age_limits = np.unique(self._view.min_age).astype(np.int64)
-        return int(np.searchsorted(limits, self._age.age_of(query), side="right"))
+        age, classes = self._age.age_of(query), self._classes
+        found = classes.known.get(age)
+        if found is None:
+            if classes.limits is None:
+                classes.limits = np.unique(self._view.min_age)
+            found = classes.known[age] = int(np.searchsorted(classes.limits, age, side="right"))
+        return found
 
     def clear(self) -> None:
         """Forgets the masks: to be called after the catalogue has changed."""
         self._n_changes += 1
-        self._age_limits = None
+        self._classes = _AgeClasses()
         self._kept = {}

@@ -37,9 +37,10 @@ Rows = Int64 | slice  # item_ids, or all of them
 
 def in_catalog(item_id: Int64, view: CatalogColumns, passes: Callable[[Rows], Bool]) -> Bool:
     """bool[n]: what `passes` says of n ids; False for an id that the catalogue does not have (yet)."""
-    known = (item_id >= 0) & (item_id < view.n_items)
-    if known.all():
+    n_items = view.n_items
+    if not len(item_id) or (item_id.min() >= 0 and item_id.max() < n_items):
         return passes(item_id)
+    known = (item_id >= 0) & (item_id < n_items)
     keep = np.zeros(len(item_id), np.bool_)
     keep[known] = passes(item_id[known])
     return keep

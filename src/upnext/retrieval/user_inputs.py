@@ -7,12 +7,12 @@ features.context; the example's age, which is 0 when serving. Everything is stri
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from upnext.core.types import Array, Bool, Flag, Float32, History, Int64
+from upnext.core.types import NO_ITEMS, Array, Bool, Flag, Float32, History, Int64
 from upnext.retrieval.config import TwoTowerConfig
 
 N_AGE = 3
@@ -91,6 +91,8 @@ def token_rows(tokens: Int64, n_buckets: int, n_last: int | None = None) -> Int6
     """The table rows of searched tokens, sorted so that their order can't show."""
     if n_last is not None:
         tokens = tokens[-n_last:]
+    if not len(tokens):
+        return NO_ITEMS
     return np.sort(tokens.astype(np.uint64) % np.uint64(n_buckets)).astype(np.int64)
 
 
@@ -98,17 +100,17 @@ def mean_of(table: Array, rows: Int64) -> Float32:
     """float32[d]: the mean of some rows of a table; zeros for none."""
     if not len(rows):
         return np.zeros(table.shape[1], np.float32)
-    mean: Float32 = table[rows].astype(np.float32).mean(0)
+    mean: Float32 = table.take(rows, axis=0).astype(np.float32, copy=False).mean(0)
     return mean
 
 
 def serving_row(
-    vectors: Mapping[str, Float32], counts: Sequence[int], searched: Float32, n_searched: int,
+    vectors: Sequence[Float32], counts: Sequence[int], searched: Float32, n_searched: int,
     context: Float32,
 ) -> Float32:  # fmt: skip
     """float32[1, f]: the row of one viewer now: age columns are 0."""
     return assemble(
-        [v[None] for v in vectors.values()],
+        [v[None] for v in vectors],
         np.asarray([counts], np.float32),
         searched[None],
         np.asarray([[n_searched]], np.float32),

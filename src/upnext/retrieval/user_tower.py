@@ -59,15 +59,14 @@ class UserTower:
     def row(self, query: Query) -> Float32:
         """float32[1, f]: what the user tower reads of a query."""
         history = query.user.history.last(self.config.history_rows)
-        pooled, counts = {}, []
-        for group in self._groups:
-            items = members(history, group)
-            pooled[group.name] = self._mean(items)
-            counts.append(len(items))
+        items = [members(history, group) for group in self._groups]
+        counts = [len(part) for part in items]
+        pooled = self._means(np.concatenate(items), counts)
         tokens = token_rows(query.user.searches, self.config.search_buckets, self.config.n_searches)
         moment = Moment.of(query.request, query.user.profile)
         context = self._context.encode([moment])[0]
-        return serving_row(pooled, counts, mean_of(self._tokens, tokens), len(tokens), context)
+        searched = mean_of(self._tokens, tokens)
+        return serving_row(pooled, counts, searched, len(tokens), context)
 
     def embed_new(self, content: Float32) -> tuple[Float32, Float32]:
         """(input vectors float32[m, d_in], output vectors float32[m, d]) of content float32[m, n_content].
@@ -97,16 +96,27 @@ class UserTower:
         self._later[later] = inputs[~is_old]
         self._has_later[later] = True
 
-    def _mean(self, items: Int64) -> Float32:
-        """float32[d_in]: the mean of the known items' input vectors; zeros for none."""
-        if not len(items) or items.max() < self._n_base:
-            return mean_of(self._base, items)
-        is_later = items >= self._n_base
-        later = items[is_later] - self._n_base
-        later = later[later < len(self._has_later)]
-        known: Bool = self._has_later[later]
-        rows = np.concatenate([self._base[items[~is_later]], self._later[later[known]]])
-        return mean_of(rows, np.arange(len(rows)))
+    def _means(self, items: Int64, counts: Sequence[int]) -> list[Float32]:
+        """float32[d_in] of each group: the mean of its known items' input vectors; zeros for none. items: the groups' one after the other."""
+        rows = self._base.take(np.minimum(items, self._n_base - 1), axis=0)
+        known: Bool | None = None
+        if items.max(initial=-1) >= self._n_base:
+            known = items < self._n_base
+            later = np.flatnonzero(~known)
+            place = items[later] - self._n_base
+            inside = place < len(self._has_later)
+            later, place = later[inside], place[inside]
+            later, place = later[self._has_later[place]], place[self._has_later[place]]
+            rows[later] = self._later[place]
+            known[later] = True
+        means, start = [], 0
+        for count in counts:
+            part = rows[start : start + count]
+            if known is not None:
+                part = part[known[start : start + count]]
+            start += count
+            means.append(part.mean(0) if len(part) else np.zeros(part.shape[1], np.float32))
+        return means
 
 
 def _session(path: Path) -> ort.InferenceSession:
