@@ -60,10 +60,10 @@ class Blend:
             rows[:, 0] = self.vectors.rows(candidates.item_id) @ self.tower.vector(query)
         near = candidates.columns.get("source:item_to_item")
         if near is not None:
-            rows[:, 1] = np.nan_to_num(near, nan=0.0)
-        counts = self.counters.read(candidates.item_id, query.request.time_us, _COUNTS)
-        rows[:, 2:7] = np.log1p(counts[:, :5])
-        rows[:, 7] = (counts[:, 2] + 6.0) / (counts[:, 5] + 20.0)
+            np.copyto(rows[:, 1], near, where=near == near)  # NaN: not proposed by it
+        counts = self.counters.read(candidates.item_id, query.request.time_us, _COUNTS).T
+        rows[:, 2:7] = np.log1p(counts[:5]).T
+        rows[:, 7] = (counts[2] + 6.0) / (counts[5] + 20.0)
         return rows
 
     def scored(
@@ -90,5 +90,11 @@ def best_blended(candidates: Candidates, n: int) -> Candidates:
     """At most n candidates, those with the largest "blend"; ties by item_id; order kept."""
     if len(candidates) <= n:
         return candidates
-    order = np.lexsort((candidates.item_id, -candidates.columns["blend"]))
-    return candidates.take(np.sort(order[:n]))
+    score, item_id = candidates.columns["blend"], candidates.item_id
+    least = np.partition(score, len(score) - n)[len(score) - n]
+    best = score >= least
+    n_extra = int(np.count_nonzero(best)) - n
+    if n_extra:  # several have the least score: the largest ids go
+        ties = np.flatnonzero(score == least)
+        best[ties[np.argsort(item_id[ties])[len(ties) - n_extra :]]] = False
+    return candidates.take(best)

@@ -30,6 +30,10 @@ class OnnxRanker:
         self.tasks: tuple[str, ...] = tuple(manifest["tasks"])
         self.user_names: tuple[str, ...] = tuple(manifest["user_names"])
         self.item_names: tuple[str, ...] = tuple(manifest["item_names"])
+        self._checked = (
+            self.user_names,
+            self.item_names,
+        )  # the plan's own tuples, once they passed
 
     @classmethod
     def load(cls, folder: Path, threads: int = 1) -> OnnxRanker:
@@ -54,8 +58,11 @@ class OnnxRanker:
         """Every task for every row of `features`; n = 0 gives values float32[0, t].
 
         Raises InvalidInput when the columns are not those the ranker was trained on."""
-        self._check("user", self.user_names, features.user_names)
-        self._check("item", self.item_names, features.item_names)
+        names = (features.user_names, features.item_names)
+        if names[0] is not self._checked[0] or names[1] is not self._checked[1]:
+            self._check("user", self.user_names, names[0])
+            self._check("item", self.item_names, names[1])
+            self._checked = names
         if len(features.items) == 0:
             return Predictions(self.tasks, np.zeros((0, len(self.tasks)), np.float32))
         user = np.ascontiguousarray(features.user, np.float32)[None, :]

@@ -39,5 +39,5 @@ def contributions(
         column = predictions[:, i]
         if kind_of(task) == "seconds":
             column = np.log1p(np.clip(column, 0, WATCH_CAP_S)) * np.float32(_PER_LOG_SECOND)
-        parts[task] = (weight * column).astype(np.float32)
+        parts[task] = (weight * column).astype(np.float32, copy=False)
     return parts

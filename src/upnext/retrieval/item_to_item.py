@@ -11,6 +11,8 @@ from upnext.retrieval.covisits import Neighbours, seed_weights
 from upnext.retrieval.short_list import Allowed, Videos, all_allowed, largest, unseen
 
 SMALL_CATALOGUE = 100_000
+_RELEVANT = np.uint16(Flag.RELEVANT)
+_NONE = np.zeros(0, np.float32)
 
 
 class ItemToItem:
@@ -26,14 +28,18 @@ class ItemToItem:
         allowed: Allowed = all_allowed,
     ) -> None:
         self._videos, self._neighbours, self._allowed = videos, neighbours, allowed
-        self._config = config or ItemToItemConfig()
+        self._config = config = config or ItemToItemConfig()
+        every = np.ones(config.n_seeds, np.bool_)
+        self._if_relevant = seed_weights(config.n_seeds, every, config)  # of the latest n_seeds
+        self._if_not = seed_weights(config.n_seeds, ~every, config)
 
     def fetch(self, query: Query, k: int) -> Candidates:
         """At most k, best first, unseen and allowed; the score is the weighted sum of cosines to the seeds."""
         seeds, weight = self._seeds(query)
         current = self._current(query)
-        known = seeds < len(self._neighbours.item_id)
-        seeds, weight = seeds[known], weight[known]
+        if int(seeds.max(initial=-1)) >= len(self._neighbours.item_id):
+            known = seeds < len(self._neighbours.item_id)
+            seeds, weight = seeds[known], weight[known]
         ids = self._neighbours.item_id.take(seeds, axis=0).ravel()
         score = (self._neighbours.score.take(seeds, axis=0) * weight[:, None]).ravel()
         found, total = _summed(ids, score, self._videos.n_items)
@@ -57,10 +63,11 @@ class ItemToItem:
 
     def _seeds(self, query: Query) -> tuple[Int64, Float32]:
         """(item_id int64[s], weight float32[s]): latest showings oldest first, then the current video."""
-        config = self._config
-        history = query.user.history.last(config.n_seeds)
-        is_relevant = (history.flags & np.uint16(Flag.RELEVANT)) != 0
-        seeds, weight = history.item_id, seed_weights(len(history), is_relevant, config)
+        config, history = self._config, query.user.history
+        seeds = history.item_id[-config.n_seeds :]
+        n = len(seeds)
+        is_relevant = (history.flags[len(history) - n :] & _RELEVANT) != 0
+        weight = np.where(is_relevant, self._if_relevant[-n:], self._if_not[-n:]) if n else _NONE
         item_id = self._current(query)
         if item_id < 0:
             return seeds, weight
