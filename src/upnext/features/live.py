@@ -109,6 +109,8 @@ class StateWriter:
         self._trim()
 
     def _apply_events(self, events: Sequence[Event]) -> dict[bytes, bytes | None]:
+        if not events:  # a page alone touches neither viewers nor counters
+            return {}
         self._load({event.user_id for event in events})
         touched: dict[str, _Viewer] = {}
         for event in events:

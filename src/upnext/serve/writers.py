@@ -23,7 +23,6 @@ from upnext.features.session import ServedSlate
 from upnext.serve.intake_words import (
     Answer,
     AppendEvents,
-    AppendSlate,
     EventsDone,
     EventStatus,
     Failed,
@@ -129,28 +128,31 @@ class Writers:
                 later.append(place)
                 continue
             sessions.add(session)
-            answers[place] = self._slate_now(work)
-            if answers[place] is None:
+            if self._is_conflict(work.slate):
+                answers[place] = self._known(work.slate) or SlateDone("conflict")
+            else:
                 group.slates.append(work.slate)
                 slate_places.append(place)
         numbers, before = self._write(group)
         seq = iter(numbers)
         for place, done, refused in slots:
             answers[place] = _events_done(done, refused, seq, before)
-        for place in slate_places:
-            answers[place] = SlateDone("stored", next(seq))
+        for place, slate in zip(slate_places, group.slates, strict=True):
+            number = next(seq)
+            is_new = number > before
+            answers[place] = SlateDone("stored", number) if is_new else self._known(slate)
         return later
 
-    def _slate_now(self, work: AppendSlate) -> SlateDone | None:
-        """An answer that needs no write: known before, or in conflict with a page of the same session.
+    def _is_conflict(self, slate: PackedSlate) -> bool:
+        """Whether another page of the session was stored meanwhile with a common video.
 
         A page drawn without the viewer's state could not know better; another draw would not either."""
-        known = self.log.slate(work.slate.request_id)
-        if known is not None:
-            return SlateDone("known", known.log_seq, known)
-        if "state" not in work.slate.degraded and self.state.conflicts(work.slate):
-            return SlateDone("conflict")
-        return None
+        return "state" not in slate.degraded and self.state.conflicts(slate)
+
+    def _known(self, slate: PackedSlate) -> SlateDone | None:
+        """The answer to a request that was answered before; None for another."""
+        known = self.log.slate(slate.request_id)
+        return None if known is None else SlateDone("known", known.log_seq, known)
 
     def _write(self, group: _Group) -> tuple[list[int], int]:
         """(log_seq per event then per slate, the last log_seq before)."""
