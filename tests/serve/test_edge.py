@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import time
@@ -12,6 +13,7 @@ import pytest
 
 from upnext.core.errors import InvalidInput, Unavailable
 from upnext.serve.access import Access, Refused
+from upnext.serve.corked import CorkedTransport
 from upnext.serve.frames import FrameReader, frame
 from upnext.serve.json_table import json_table
 from upnext.serve.log_lines import JsonLines
@@ -90,6 +92,45 @@ def test_a_frame_cut_in_the_middle_is_known_and_one_that_is_too_long_is_refused(
     assert reader.is_inside
     with pytest.raises(Unavailable, match="a frame of"):
         FrameReader().feed(b"\xff\xff\xff\xff")
+
+
+class Written:
+    """A transport that keeps what was written."""
+
+    def __init__(self) -> None:
+        self.writes: list[bytes] = []
+        self.is_closed = False
+
+    def write(self, data: bytes) -> None:
+        self.writes.append(data)
+
+    def close(self) -> None:
+        self.is_closed = True
+
+    def is_closing(self) -> bool:
+        return self.is_closed
+
+
+def test_what_is_written_in_one_turn_of_the_loop_leaves_as_one_write() -> None:
+    async def work() -> None:
+        under = Written()
+        corked = CorkedTransport(under)
+        corked.write(b"head")
+        corked.write(b"body")
+        assert under.writes == []
+        await asyncio.sleep(0)
+        assert under.writes == [b"headbody"]
+        corked.write(b"next")
+        await asyncio.sleep(0)
+        corked.write(b"the ")
+        corked.write(b"end")
+        corked.close()
+        assert under.writes == [b"headbody", b"next", b"the end"]
+        assert corked.is_closing()
+        await asyncio.sleep(0)
+        assert len(under.writes) == 3
+
+    asyncio.run(work())
 
 
 def test_one_data_folder_is_served_once_and_long_paths_get_a_short_socket_folder(

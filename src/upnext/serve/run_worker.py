@@ -8,6 +8,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from upnext.serve.child import Errand, when_orphaned
+from upnext.serve.corked import CorkedHttp
 
 KEEP_ALIVE_S = 3_600  # the dispatcher's pooled connections must not be closed under it
 
@@ -17,6 +18,7 @@ def run_worker(app: FastAPI, errand: Errand) -> None:
     config = uvicorn.Config(
         app,
         uds=errand.socket,
+        http=CorkedHttp,
         log_config=None,
         access_log=False,
         timeout_keep_alive=KEEP_ALIVE_S,
