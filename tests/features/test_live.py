@@ -230,6 +230,19 @@ def test_sessions_beyond_the_limit_are_dropped() -> None:
     assert sum(key.startswith(b"sess/") for key in store.data) == 2
 
 
+def test_a_dropped_session_may_repeat_only_what_had_no_impression() -> None:
+    store = DictStore()
+    writer, reader = StateWriter(store, SMALL), StateReader(store, MemoryView(), SMALL)
+    slates = [Slate("q0", "u1", "s", [1, 2], 0, START_US, 1)]
+    slates += [Slate(f"q{i}", "u1", f"s{i}", [10 + i], 0, START_US, i + 1) for i in (1, 2)]
+    writer.apply((), slates, 3)
+    writer.apply([event("impression", "u1", item=1, log_seq=4)], (), 4)
+    query = reader.hydrate(request(session_id="s"))
+    assert query.served.tolist() == []  # two others were served since
+    assert query.user.seen.tolist() == [1]  # 2 may come again
+    assert reader.hydrate(request(session_id="s2")).user.seen.tolist() == [1]
+
+
 def test_the_session_served_least_recently_goes_first() -> None:
     store = DictStore()
     writer, reader = StateWriter(store, SMALL), StateReader(store, MemoryView(), SMALL)

@@ -23,7 +23,9 @@ class FeaturesConfig(BaseModel):
         default=50, description="latest searched tokens kept of a viewer"
     )
     n_sessions: Annotated[int, Field(ge=1)] = Field(
-        default=4, description="latest sessions of a viewer whose served videos are kept"
+        default=4,
+        description="sessions of a viewer whose served videos are kept, the latest served; "
+        "an older one may repeat what it served without an impression being reported",
     )
     session_gap_s: Annotated[float, Field(gt=0)] = Field(
         default=1800.0,
