@@ -192,3 +192,15 @@ def test_a_mask_that_can_not_change_is_read_anew_after_the_index_changed(build, 
     index.search(queries[:1], 20, writable)
     writable[after[0][0]] = False
     assert after[0][0] not in index.search(queries[:1], 20, writable)[0][0]
+
+
+def test_what_one_search_leaves_out_the_next_one_finds_again(build, tmp_path, world):
+    vectors, item_id, queries = world
+    index = build(vectors, item_id, tmp_path)
+    allowed = np.ones(2 * N, bool)
+    allowed.setflags(write=False)
+    first, _ = index.search(queries[:1], 20, allowed)
+    without = np.sort(np.concatenate([first[0][:10], first[0][:10], [-1, 10**9]]))
+    second, _ = index.search(queries[:1], 20, allowed, without=without)
+    assert not np.isin(second[0], first[0][:10]).any()
+    assert index.search(queries[:1], 20, allowed)[0].tolist() == first.tolist()

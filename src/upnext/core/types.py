@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from upnext.core.distinct import distinct, has_repeats
 from upnext.core.errors import expected
+from upnext.core.id_set import IdSet
 
 Int64 = npt.NDArray[np.int64]
 Float32 = npt.NDArray[np.float32]
@@ -150,14 +151,14 @@ class Query:
     arms: Mapping[str, str] = field(default_factory=dict)
     served: Int64 = field(default_factory=lambda: NO_ITEMS)  # every slot served in this session
     degraded: tuple[str, ...] = ()  # what could not be read while hydrating
-    left_out: Int64 = field(init=False, repr=False, compare=False)  # sorted: seen or served
+    left_out: IdSet = field(init=False, repr=False, compare=False)  # seen or served
 
     def __post_init__(self) -> None:
         met = self.user.seen
         if len(self.served):
             met = np.concatenate([met, self.served])
             met.sort()
-        object.__setattr__(self, "left_out", met)
+        object.__setattr__(self, "left_out", IdSet(met))
 
 
 @dataclass(frozen=True, slots=True)

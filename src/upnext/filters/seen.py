@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Final
 
 from upnext.core.errors import Unavailable
-from upnext.core.sorted_ids import among
 from upnext.core.types import Bool, Candidates, Query
 
 
@@ -19,4 +18,4 @@ class Seen:
         """bool[n]: True where the video is neither seen nor served. Raises Unavailable when the state could not be read."""
         if "state" in query.degraded:
             raise Unavailable("filter 'seen': expected the viewer's state, got none")
-        return ~among(candidates.item_id, query.left_out)
+        return ~query.left_out.has(candidates.item_id)

@@ -8,6 +8,7 @@ few. Vectors that come later live in the delta and are searched exactly; a remov
 from __future__ import annotations
 
 import json
+import threading
 import weakref
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from upnext.retrieval.config import IndexConfig
 
 faiss: Any = _faiss  # its stubs leave out what its Python layer adds
 _N_REACHES: Final = 64  # each costs a bit per video
+_NONE: Final = np.zeros(0, np.int64)
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,7 @@ class _Reach:
 
     bits: Array  # uint8[n_ids / 8]: alive and allowed, by item_id
     share: float  # allowed ids per vector of the base
+    parameters: Any  # FAISS's, with a selector that reads `bits`
 
 
 class FaissIndex:
@@ -55,6 +58,7 @@ class FaissIndex:
         self._bits = _packed(self._is_alive)
         # by id of a filter's mask: the mask, the bits of what was alive then, and what came of both
         self._reaches: dict[int, tuple[weakref.ref[Bool], Array, _Reach]] = {}
+        self._searching = threading.Lock()
         self._delta_id = np.zeros(0, np.int64)
         self._delta = np.zeros((0, vectors.shape[1]), np.float32)
 
@@ -147,18 +151,23 @@ class FaissIndex:
             ids = np.flatnonzero(allowed[: len(self._is_alive)])
             ids = ids[_usable(ids, allowed, without) & self._is_alive[ids]]
             return _exact(queries, self._vectors[self._row[ids]], ids, k)
-        bits = reach.bits.copy()
-        if without is not None and len(without):
-            left_out = without[(without >= 0) & (without < len(self._row))]
-            holes = (~(1 << (left_out & 7)) & 255).astype(np.uint8)
-            np.bitwise_and.at(bits, left_out >> 3, holes)
-        return self._probe(queries, k, bits, nprobe_for(self.effort, reach.share))
+        left_out = _NONE if without is None else without
+        left_out = left_out[(left_out >= 0) & (left_out < len(self._row))]
+        holes = (~(1 << (left_out & 7)) & 255).astype(np.uint8)
+        place = left_out >> 3
+        with self._searching:  # the bits are shared: holes are filled again after the search
+            before = reach.bits.take(place)
+            np.bitwise_and.at(reach.bits, place, holes)
+            try:
+                return self._run(queries, k, reach.parameters)
+            finally:
+                reach.bits[place] = before
 
     def _reach(self, allowed: Bool | None) -> _Reach:
         """Of a filter. That of one which nobody can change any more is kept: a pass over a million flags costs as much as a search."""
         alive = self._bits  # another array after every change
         if allowed is None:
-            return _Reach(alive, 1.0)
+            return self._reach_of(alive.copy(), 1.0)
         known = self._reaches.get(id(allowed))
         if known is not None and known[0]() is allowed and known[1] is alive:
             return known[2]
@@ -166,22 +175,30 @@ class FaissIndex:
         packed = _packed(allowed[: len(self._row)])
         bits[: len(packed)] &= packed
         bits[len(packed) :] = 0
-        reach = _Reach(bits, np.count_nonzero(allowed) / max(1, len(self._item_id)))
+        reach = self._reach_of(bits, np.count_nonzero(allowed) / max(1, len(self._item_id)))
         if allowed.flags.owndata and not allowed.flags.writeable:
             if len(self._reaches) >= _N_REACHES:
                 self._reaches = {}
             self._reaches[id(allowed)] = (weakref.ref(allowed), alive, reach)
         return reach
 
+    def _reach_of(self, bits: Array, share: float) -> _Reach:
+        selector = faiss.IDSelectorBitmap(bits)
+        nprobe = nprobe_for(self.effort, share)
+        parameters = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
+        return _Reach(bits, share, parameters)
+
     def _probe(
         self, queries: Float32, k: int, bits: Array | None, nprobe: int
     ) -> tuple[Int64, Float32]:
-        if bits is None:
-            params = faiss.SearchParametersIVF(nprobe=nprobe)
-        else:
+        parameters = faiss.SearchParametersIVF(nprobe=nprobe)
+        if bits is not None:
             selector = faiss.IDSelectorBitmap(bits)
-            params = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
-        scores, ids = self._lists.search(queries, k, params=params)
+            parameters = faiss.SearchParametersIVF(sel=selector, nprobe=nprobe)
+        return self._run(queries, k, parameters)
+
+    def _run(self, queries: Float32, k: int, parameters: Any) -> tuple[Int64, Float32]:
+        scores, ids = self._lists.search(queries, k, params=parameters)
         scores[ids < 0] = -np.inf
         return ids, scores
 

@@ -39,7 +39,7 @@ class Relevant:
         """At most k, nearest first, allowed and neither seen nor served; the score is the cosine."""
         vector = self._tower.vector(query)
         ids, scores = self._index.search(
-            vector[None], k, self._allowed(query), without=query.left_out
+            vector[None], k, self._allowed(query), without=query.left_out.ids
         )
         found = ids[0] >= 0
         return Candidates.of_source(self.name, ids[0][found], scores[0][found])

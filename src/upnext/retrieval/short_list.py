@@ -13,7 +13,6 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from upnext.core.sorted_ids import among
 from upnext.core.types import NO_ITEMS, Array, Bool, Candidates, Float32, Float64, Int64, Query
 
 # bool[n_items] by item_id of what this viewer may be shown (static safety filters); None: all
@@ -104,7 +103,7 @@ def by_group(values: Array, group: Array, size: int) -> dict[int, ShortList]:
 
 def unseen(query: Query, item_id: Int64, allowed: Bool | None) -> Bool:
     """bool[n]: allowed, not seen, not served in this session."""
-    keep = ~among(item_id, query.left_out)
+    keep = ~query.left_out.has(item_id)
     if allowed is None or not len(item_id):
         return keep
     if int(item_id.max()) < len(allowed):
