@@ -21,6 +21,7 @@ from upnext.events.past_log import LogEnd, PastLog
 from upnext.features.config import FeaturesConfig
 from upnext.features.counters import CounterTable
 from upnext.features.replay import replay
+from upnext.features.slate_context import slate_contexts
 from upnext.filters.config import FiltersConfig
 from upnext.pipeline.assemble import Parts, assemble
 from upnext.pipeline.config import PipelineConfig, SurfaceConfig
@@ -89,7 +90,7 @@ def gathered(task: GatherTask) -> GatheredRows:
     assembled = assemble(offline_parts(settings, view, counters), ReleaseParts.load(task.release))
     requests = replay(
         log, view, counters, after_us=task.from_us, before_us=task.until_us,
-        config=settings.features,
+        slates=slate_contexts(log), config=settings.features,
     )  # fmt: skip
     return gather_rows(requests, assembled, task.drawing, NoProgress())
 
