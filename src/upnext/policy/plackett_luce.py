@@ -150,8 +150,7 @@ def standardised(value: Float32) -> Float64:
     exact = value.astype(np.float64)
     if len(exact) == 0:
         return exact
-    best = exact if len(exact) <= N_BEST else np.partition(exact, -N_BEST)[-N_BEST:]
-    best = np.sort(best)  # one order of summation, whatever the order of the candidates
+    best = np.sort(exact)[-N_BEST:]  # one order of summation, whatever the order of the candidates
     mean = float(np.add.reduce(best)) / len(best)
     spread = math.sqrt(float(np.add.reduce(np.square(best - mean))) / len(best))
     if spread <= 1e-12 * max(1.0, abs(mean)):
