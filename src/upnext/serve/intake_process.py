@@ -17,6 +17,7 @@ from typing import Final, cast
 import msgspec
 
 from upnext.core.errors import InvalidInput, NotFound, Unavailable
+from upnext.serve.child import settle_memory
 from upnext.serve.frames import FrameReader, frame
 from upnext.serve.intake_words import (
     Answer,
@@ -59,6 +60,7 @@ class IntakeProcess:
 
         Raises: Unavailable where a store can't be opened."""
         self._stores = self._open_stores()
+        settle_memory()
         self._socket_path.unlink(missing_ok=True)
         loop = asyncio.get_running_loop()
         server = await loop.create_unix_server(lambda: _Caller(self._take), str(self._socket_path))

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
-
 import uvicorn
 from fastapi import FastAPI
 
-from upnext.serve.child import Errand, when_orphaned
+from upnext.serve.child import Errand, settle_memory, when_orphaned
 from upnext.serve.corked import CorkedHttp
 
 KEEP_ALIVE_S = 3_600  # the dispatcher's pooled connections must not be closed under it
@@ -34,7 +32,5 @@ def run_worker(app: FastAPI, errand: Errand) -> None:
         server.should_exit = True
 
     when_orphaned(stop)
-    gc.collect()
-    gc.freeze()  # what is here stays: a full collection over it would stop the worker for tens of milliseconds
-    gc.set_threshold(50_000, 20, 50)
+    settle_memory()
     server.run()
