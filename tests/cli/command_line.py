@@ -62,7 +62,7 @@ when = {column = "rating", le = 1.0}
 SMALL = """
 [learn]
 threads = 1
-max_ranker_requests = 500
+max_ranker_showings = 500
 [retrieval.two_tower]
 epochs = 1
 embedding_size = 16

@@ -21,7 +21,7 @@ from upnext.features.replay import Replayed, replay
 VIEW = MemoryView()
 STATIC = np.random.default_rng(5).normal(size=(300, 5)).astype(np.float32)
 CANDIDATES = Candidates(np.arange(40), {"source:popular": np.linspace(1, 0, 40, dtype=np.float32)})
-SMALL = FeaturesConfig(n_history=20, n_cached_users=2)
+SMALL = FeaturesConfig(n_history=20, n_cached_users=2, page_slots=1)
 
 
 def plan_over(counters: CounterTable) -> FeaturePlan:
@@ -134,19 +134,32 @@ def test_impressions_of_one_request_are_one_group_with_final_labels() -> None:
     assert [len(group.query.user.history) for group in found] == [0, 1]
 
 
-def test_without_a_request_id_a_second_s_rest_parts_requests() -> None:
+def test_without_a_request_id_what_is_shown_closely_after_another_is_a_page() -> None:
     found = replayed(
         event("impression", item=1, surface="home"),
-        event("impression", at=0.9, item=2, surface="home"),
-        event("impression", at=0.9, item=3, surface="shorts"),
-        event("impression", "u2", at=0.9, item=4, surface="home"),
-        event("impression", at=1.8, item=5, surface="home"),
-        event("impression", at=2.9, item=6, surface="home"),
+        event("impression", at=200, item=2, surface="home"),
+        event("impression", at=200, item=3, surface="shorts"),
+        event("impression", "u2", at=200, item=4, surface="home"),
+        event("impression", at=300, item=1, surface="home"),
+        event("impression", at=490, item=5, surface="home"),
+        event("impression", at=800, item=6, surface="home"),
     )
     groups = [(g.query.request.user_id, g.query.request.surface, g.item_id.tolist()) for g in found]
     assert sorted(groups) == [
-        ("u1", "home", [1, 2, 5]), ("u1", "home", [6]), ("u1", "shorts", [3]), ("u2", "home", [4]),
+        ("u1", "home", [1]), ("u1", "home", [1, 2, 5]), ("u1", "home", [6]), ("u1", "shorts", [3]),
+        ("u2", "home", [4]),
     ]  # fmt: skip
+    pages = {tuple(g.item_id.tolist()): g.query for g in found}
+    assert pages[(1, 2, 5)].request.time_us == START_US
+    assert not len(pages[(1, 2, 5)].user.history)  # chosen before its first video was shown
+
+
+def test_a_page_has_no_more_slots_than_the_settings_say() -> None:
+    shown = [event("impression", at=i, item=i, surface="home") for i in range(25)]
+    sizes = [len(g.item_id) for g in replayed(*shown)]
+    assert sizes == [10, 10, 5]
+    each = FeaturesConfig(page_slots=1)
+    assert [len(g.item_id) for g in replayed(*shown, config=each)] == [1] * 25
 
 
 def test_a_slate_gives_its_request_the_time() -> None:

@@ -30,7 +30,7 @@ UNTIL_US = END_US - DAY_US  # a day of events lies after it
 TINY = """
 [learn]
 threads = 1
-max_ranker_requests = 300
+max_ranker_showings = 300
 gate_users = 100
 refit_epochs = 2
 [retrieval.two_tower]

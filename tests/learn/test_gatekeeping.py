@@ -25,7 +25,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, TrainRe
     """A platform with enough viewers to judge on, and a release that won its gate a day and a half before the log ends."""
     wider = {"embedding_size = 16": "embedding_size = 64", "hidden = [32]": "hidden = [64]",
              "batch_size = 64\nn_uniform = 64": "batch_size = 128\nn_uniform = 128",
-             "expert_hidden = [16, 8]": "expert_hidden = [32, 16]", "max_ranker_requests = 300": "max_ranker_requests = 600",
+             "expert_hidden = [16, 8]": "expert_hidden = [32, 16]", "max_ranker_showings = 300": "max_ranker_showings = 600",
              "epochs = 2\nbatch_size = 64": "epochs = 4\nbatch_size = 64"}  # fmt: skip
     text = parameters(TINY, gate_margin=0.5)  # sixty viewers tell no finer
     for old, new in wider.items():

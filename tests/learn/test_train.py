@@ -327,7 +327,7 @@ def test_over_years_of_a_small_log_the_ranker_learns_from_no_more_than_it_needs(
         time_us = (np.arange(n) * (days * DAY_US / n)).astype(np.int64) + 1
         showings = cast(Showings, SimpleNamespace(time_us=time_us, user=np.arange(n) % 100))
         settings = Settings(root=Path())
-        learn = settings.learn.model_copy(update={"max_ranker_requests": 500})
+        learn = settings.learn.model_copy(update={"max_ranker_showings": 500})
         return instants_of(showings, None, settings.model_copy(update={"learn": learn})), time_us
 
     at, time_us = instants(10_000, 3650)  # a day has three showings of three viewers: no gate

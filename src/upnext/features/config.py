@@ -31,6 +31,13 @@ class FeaturesConfig(BaseModel):
         default=1800.0,
         description="rest after which a viewer without a session id starts a new session",
     )
+    page_gap_s: Annotated[float, Field(gt=0)] = Field(
+        default=300.0,
+        description="a log without request ids: impressions of a viewer and surface with no longer rest between them are one page",
+    )
+    page_slots: Annotated[int, Field(ge=1)] = Field(
+        default=10, description="a log without request ids: most impressions of one page"
+    )
     n_cached_users: Annotated[int, Field(ge=1)] = Field(
         default=20_000, description="viewers that the state's writer keeps decoded in memory"
     )

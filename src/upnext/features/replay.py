@@ -2,7 +2,8 @@
 
 Before a request's own instant everything earlier has been applied to the same UserStates and CounterTable that serve live, and
 nothing at or after it has: no feature can look ahead, because the future has not happened yet. A request is known by its slate
-(then its time is the slate's), else its impressions are put together by request_id, else by viewer, surface and second.
+(then its time is the slate's), else its impressions are put together by request_id, else those of a viewer and surface that follow each
+other closely make pages: a page is chosen before its first video is watched, so that is all that its features may know.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def _shown(
     )[rows.get_column("event")]
     context = context.with_columns(pl.col(pl.Categorical).cast(pl.String))
     context = context.with_columns(place=pl.col("surface").fill_null(""))
-    rows = _requests(pl.concat([rows, context], how="horizontal"), contexts)
+    rows = _requests(pl.concat([rows, context], how="horizontal"), contexts, config)
     rows = rows.filter(pl.col("request_us") >= after_us)
     rows = rows.unique(["request", "item_id"], keep="first", maintain_order=True)
     first = rows.get_column("request").rle_id().to_numpy()
@@ -179,19 +180,29 @@ def _shown(
     )
 
 
-def _requests(rows: pl.DataFrame, contexts: pl.DataFrame | None) -> pl.DataFrame:
+def _requests(
+    rows: pl.DataFrame, contexts: pl.DataFrame | None, config: FeaturesConfig
+) -> pl.DataFrame:
     """Adds `request` (a number per request), `request_us` (its time) and `slate` (its row in the contexts, null without); sorted by
     that time, requests kept together."""
     viewer = ["user_id", "place"]
     rest_us = pl.col("time_us").diff().over(viewer)
-    rows = rows.with_columns(new=(rest_us.is_null() | (rest_us > SECOND_US)).cast(pl.Int64))
-    rows = rows.with_columns(visit=pl.col("new").cum_sum().over(viewer))
+    is_new = rest_us.is_null() | (rest_us > config.page_gap_s * SECOND_US)
+    rows = rows.with_columns(visit=is_new.cast(pl.Int64).cum_sum().over(viewer))
+    turn = pl.int_range(pl.len()).over([*viewer, "visit"])
+    rows = rows.with_columns(page=turn // config.page_slots)
+    again = pl.int_range(pl.len()).over(
+        [*viewer, "visit", "page", "item_id"]
+    )  # no video twice on a page
+    rows = rows.with_columns(again=again)
     named = pl.col("request_id").is_not_null()
     key = pl.struct(
         "user_id",
         pl.col("request_id"),
         pl.when(named).then(pl.lit("")).otherwise(pl.col("place")).alias("place"),
         pl.when(named).then(0).otherwise(pl.col("visit")).alias("visit"),
+        pl.when(named).then(0).otherwise(pl.col("page")).alias("page"),
+        pl.when(named).then(0).otherwise(pl.col("again")).alias("again"),
     )
     rows = rows.with_columns(request=key.rank("dense"))
     if contexts is not None:

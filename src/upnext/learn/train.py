@@ -247,17 +247,17 @@ class Training:
         self, folder: Path, release: Path, showings: Showings, instants: Instants
     ) -> Mapping[str, Any]:
         learn = self._settings.learn
-        n_requests = int(
+        n_showings = int(
             ((showings.time_us >= instants.t0_us) & (showings.time_us < instants.gate_us)).sum()
         )
-        share = share_of(n_requests, learn.max_ranker_requests)
+        share = share_of(n_showings, learn.max_ranker_showings)
         drawing = Drawing(share, learn.unshown_per_request, learn.seed)
         window = (instants.t0_us, instants.gate_us)
-        self._progress.start("replay for the ranker", n_requests, "requests")
+        self._progress.start("replay for the ranker", n_showings, "showings")
         began = self._began
         offline = offline_settings(self._settings, began.n_videos, began.log_end)
         parts = gathered_parts(offline, release, window, drawing)
-        self._progress.advance(n_requests)
+        self._progress.advance(n_showings)
         self._progress.done()
         gathered = merged_rows(parts)
         save_rows(folder / "rows.npz", gathered)
@@ -335,7 +335,7 @@ def instants_of(showings: Showings, until_us: int | None, settings: Settings) ->
         gate = tenth
     before = timed[timed < gate]
     n_recent = int((before >= gate - int(learn.ranker_days * DAY_US)).sum())
-    n_rows = max(n_recent, learn.max_ranker_requests)
+    n_rows = max(n_recent, learn.max_ranker_showings)
     n_rows = min(n_rows, len(before) - int((1 - learn.ranker_share) * (len(before) - 1)))
     t0 = int(before[len(before) - n_rows])
     return Instants(t0, gate, end if until_us is None else until_us)

@@ -182,6 +182,6 @@ def merged_rows(parts: Sequence[GatheredRows]) -> GatheredRows:
     )
 
 
-def share_of(n_requests: int, at_most: int) -> float:
-    """The share of requests to draw so that about `at_most` become rows."""
-    return min(1.0, at_most / max(1, n_requests))
+def share_of(n_showings: int, at_most: int) -> float:
+    """The share of requests to draw so that about `at_most` of their showings become rows."""
+    return min(1.0, at_most / max(1, n_showings))

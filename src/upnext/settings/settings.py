@@ -96,10 +96,10 @@ class LearnConfig(Section):
     )
     ranker_days: Annotated[float, Field(gt=0)] = Field(
         7.0,
-        description="latest days that the ranker learns from, or more where they have fewer than max_ranker_requests showings",
+        description="latest days that the ranker learns from, or more where they have fewer than max_ranker_showings showings",
     )
-    max_ranker_requests: Annotated[int, Field(ge=100)] = Field(
-        18_000, description="requests that become ranker rows, drawn at random beyond"
+    max_ranker_showings: Annotated[int, Field(ge=100)] = Field(
+        18_000, description="showings that become ranker rows; of more, whole requests are drawn at random"
     )
     unshown_per_request: Annotated[int, Field(ge=0)] = Field(
         16,
