@@ -14,7 +14,7 @@ from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
 from upnext.retrieval.local import Local, distance_km
 from upnext.retrieval.popular import Popular
-from upnext.retrieval.short_list import by_group, largest, top
+from upnext.retrieval.short_list import best_first, by_group, largest, top
 from upnext.retrieval.trending import Trending, surprise
 
 
@@ -180,3 +180,10 @@ def test_fresh_draws_what_numpys_own_gumbel_draws():
     assert (
         found.columns["source:fresh"].tolist() == np.sort(drawn)[::-1].astype(np.float32).tolist()
     )
+
+
+def test_the_best_come_first_and_ties_by_id():
+    ids = np.array([9, 4, 7, 1])
+    assert best_first(ids, np.array([2.0, 5.0, 2.0, 3.0])).tolist() == [1, 3, 2, 0]
+    assert best_first(ids, np.array([1.0, 4.0, 2.0, 3.0])).tolist() == [1, 3, 2, 0]
+    assert best_first(ids[:0], np.zeros(0)).tolist() == []

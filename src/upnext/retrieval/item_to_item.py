@@ -8,7 +8,7 @@ from upnext.core.distinct import distinct
 from upnext.core.types import NO_ITEMS, Array, Candidates, Flag, Float32, Float64, Int64, Query
 from upnext.retrieval.config import ItemToItemConfig
 from upnext.retrieval.covisits import Neighbours, seed_weights
-from upnext.retrieval.short_list import Allowed, Videos, all_allowed, largest, unseen
+from upnext.retrieval.short_list import Allowed, Videos, all_allowed, best_first, largest, unseen
 
 SMALL_CATALOGUE = 100_000
 _RELEVANT = np.uint16(Flag.RELEVANT)
@@ -58,7 +58,7 @@ class ItemToItem:
             if len(rows) >= k or n >= len(found):
                 break
         rows = rows[largest(total[rows], k)]
-        rows = rows[np.lexsort((found[rows], -total[rows]))[:k]]
+        rows = rows[best_first(found[rows], total[rows])[:k]]
         return found[rows], total[rows]
 
     def _seeds(self, query: Query) -> tuple[Int64, Float32]:

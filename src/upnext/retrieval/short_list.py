@@ -92,6 +92,15 @@ def largest(values: Array, n: int) -> Int64:
     return np.flatnonzero(values >= least)
 
 
+def best_first(item_id: Int64, values: Array) -> Int64:
+    """Positions int64[n] by falling value, ties by id."""
+    order = np.argsort(-values, kind="stable")
+    ranked = values.take(order)
+    if (ranked[1:] == ranked[:-1]).any():  # rare; two keys cost three times one
+        order = np.lexsort((item_id, -values))
+    return order
+
+
 def by_group(values: Array, group: Array, size: int) -> dict[int, ShortList]:
     """{code: its short list} of every code >= 0 in group int[n], aligned with values float64[n]."""
     ids = np.flatnonzero((values > 0) & (group >= 0))
