@@ -193,3 +193,24 @@ def test_the_window_bounds_requests_and_labels_but_not_the_past() -> None:
 def test_an_empty_log_gives_nothing() -> None:
     assert replayed() == []
     assert replayed(event("search", query="x")) == []
+
+
+def test_soon_is_what_the_same_viewer_found_relevant_from_the_request_on() -> None:
+    events = [
+        event("impression", item=1),
+        event("like", at=1, item=1),
+        event("impression", at=1000, item=2),
+        event("impression", at=2000, item=3),
+        event("like", at=9000, item=3),  # relevance counts when it was shown
+        event("impression", "u2", at=2000, item=4),
+        event("like", "u2", at=2001, item=4),
+        event("impression", at=3600, item=5),
+        event("like", at=3601, item=5),
+        event("impression", at=4601, item=6),
+        event("like", at=4602, item=6),
+    ]
+    soon = {g.item_id[0]: g.soon.tolist() for g in replayed(*events, soon_us=3600 * SECOND_US)}
+    assert soon == {1: [1, 3, 5], 2: [3, 5], 3: [3, 5, 6], 4: [4], 5: [5, 6], 6: [6]}
+    assert all(not len(g.soon) for g in replayed(*events))
+    ended = replayed(*events, soon_us=3600 * SECOND_US, before_us=START_US + 3600 * SECOND_US)
+    assert {g.item_id[0]: g.soon.tolist() for g in ended} == {1: [1], 2: [], 3: [], 4: [4]}

@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from upnext.catalog.view import CatalogView
+from upnext.core.clock import HOUR_US
 from upnext.core.one_thread import children_with_one_thread
 from upnext.core.protocols import NoProgress
 from upnext.core.types import Query, Request
@@ -90,7 +91,8 @@ def gathered(task: GatherTask) -> GatheredRows:
     assembled = assemble(offline_parts(settings, view, counters), ReleaseParts.load(task.release))
     requests = replay(
         log, view, counters, after_us=task.from_us, before_us=task.until_us,
-        slates=slate_contexts(log), config=settings.features,
+        slates=slate_contexts(log), soon_us=int(task.drawing.soon_h * HOUR_US),
+        config=settings.features,
     )  # fmt: skip
     return gather_rows(requests, assembled, task.drawing, NoProgress())
 

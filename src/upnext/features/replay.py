@@ -9,7 +9,7 @@ other closely make pages: a page is chosen before its first video is watched, so
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ import polars as pl
 
 from upnext.core.clock import SECOND_US
 from upnext.core.event import Event
-from upnext.core.types import Flag, Float32, Int64, Profile, Query, Request, UInt16
+from upnext.core.types import NO_ITEMS, Flag, Float32, Int64, Profile, Query, Request, UInt16
 from upnext.features.config import FeaturesConfig
 from upnext.features.counters import CounterTable
 from upnext.features.event_rows import ReadLog, history_rows
@@ -39,6 +39,9 @@ class Replayed:
     labels: dict[str, Float32]  # {label: float32[k]}, NaN: not known
     event: Int64  # [k] rows in the events by time (`events_by_time`), the impressions
     slot: Int64  # [k] -1 where the log does not say
+    soon: Int64 = field(
+        default_factory=lambda: NO_ITEMS
+    )  # what the viewer found relevant soon after, shown then or here
 
 
 class PastState:
@@ -90,6 +93,7 @@ def replay(
     after_us: int = 0,
     before_us: int | None = None,
     slates: pl.DataFrame | None = None,
+    soon_us: int = 0,
     config: FeaturesConfig = DEFAULT_CONFIG,
 ) -> Iterator[Replayed]:
     """The requests with after_us <= time < before_us, in order of time; earlier events only move the state.
@@ -97,7 +101,7 @@ def replay(
     `counters`: an empty table, kept up as the log goes by; a FeaturePlan built over it reads each request's features as they
     were, if it is asked before the next request is drawn. Labels hold all feedback before `before_us`, and none after it.
     `slates`: columns of core.columns.SLATES (slate_context.slate_contexts has those that count), whose times and contexts the
-    requests take."""
+    requests take. `soon` of a request holds what its viewer was shown in the next `soon_us` and found relevant (0: none)."""
     events = events_by_time(log, before_us)
     past = PastState(view, counters, config)
     past.start(log)
@@ -109,8 +113,9 @@ def replay(
     coming = stream(events)
     upcoming = next(coming, None)
     starts = shown.starts.tolist()
-    for request, start, stop in zip(
-        _past_requests(events, shown, contexts), starts[:-1], starts[1:]
+    soon = _soon(shown, soon_us)
+    for request, start, stop, relevant in zip(
+        _past_requests(events, shown, contexts), starts[:-1], starts[1:], soon
     ):
         while upcoming is not None and upcoming.time_us < request.time_us:
             past.apply(upcoming)
@@ -121,6 +126,7 @@ def replay(
             {name: column[start:stop] for name, column in labels.items()},
             shown.event[start:stop],
             shown.slot[start:stop],
+            relevant,
         )
     while upcoming is not None:
         past.apply(upcoming)
@@ -137,6 +143,8 @@ class _Shown:
     flags: UInt16  # [m]
     watch_s: Float32  # [m]
     request_us: Int64  # [m] of the row's request
+    time_us: Int64  # [m] of the impression
+    user: Int64  # [m] viewers by number
     slate: Int64  # [m] the row of its request in the contexts; -1: no slate is logged
     starts: Int64  # [r + 1] rows of request i: starts[i] to starts[i + 1]
 
@@ -175,9 +183,33 @@ def _shown(
         rows.get_column("flags").to_numpy(),
         rows.get_column("watch_s").to_numpy(),
         rows.get_column("request_us").to_numpy(),
+        rows.get_column("time_us").to_numpy(),
+        rows.get_column("user_id").rank("dense").to_numpy().astype(np.int64),
         rows.get_column("slate").fill_null(-1).cast(pl.Int64).to_numpy(),
         np.append(starts, len(rows)).astype(np.int64),
     )
+
+
+def _soon(shown: _Shown, soon_us: int) -> Iterator[Int64]:
+    """Per request, the unique videos that its viewer was shown from its time on, for soon_us, and found relevant."""
+    first = shown.starts[:-1]
+    if soon_us <= 0 or not len(first):
+        yield from (NO_ITEMS for _ in first)
+        return
+    begin_us = int(min(shown.time_us.min(), shown.request_us.min()))
+
+    def at(user: Int64, time_us: Int64) -> Int64:  # viewer by viewer, second by second
+        return (user << 32) + (time_us - begin_us) // SECOND_US
+
+    found = np.flatnonzero((shown.flags & Flag.RELEVANT) != 0)
+    when = at(shown.user[found], shown.time_us[found])
+    order = np.argsort(when, kind="stable")
+    found, when = found[order], when[order]
+    asked = at(shown.user[first], shown.request_us[first])
+    last = at(shown.user[first], shown.request_us[first] + soon_us)
+    starts, stops = np.searchsorted(when, asked), np.searchsorted(when, last, side="right")
+    for start, stop in zip(starts.tolist(), stops.tolist()):
+        yield np.unique(shown.item_id[found[start:stop]]) if stop > start else NO_ITEMS
 
 
 def _requests(

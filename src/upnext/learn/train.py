@@ -251,7 +251,9 @@ class Training:
             ((showings.time_us >= instants.t0_us) & (showings.time_us < instants.gate_us)).sum()
         )
         share = share_of(n_showings, learn.max_ranker_showings)
-        drawing = Drawing(share, learn.unshown_per_request, learn.seed)
+        drawing = Drawing(
+            share, learn.unshown_per_request, learn.seed, soon_h=learn.relevant_within_h
+        )
         window = (instants.t0_us, instants.gate_us)
         self._progress.start("replay for the ranker", n_showings, "showings")
         began = self._began

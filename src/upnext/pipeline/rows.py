@@ -1,7 +1,7 @@
 """The ranker's rows: the log replayed through the serving pipeline, request by request.
 
 Every drawn request is retrieved as it would have been served, its features read at that instant, and its rows are what was shown (with what came
-of it) and a sample of what was retrieved but not shown (not relevant, as far as the log tells). So the relevant head learns the order of
+of it), what was retrieved and found relevant on a later page soon after, and a sample of the rest (not relevant, as far as the log tells). So the relevant head learns the order of
 exactly the lists that it will rank; its scale is that of the sample (weighting each row by what it stands for gives the same order in
 expectation with 30 times the variance, and ranked worse). Features are read on the whole list before the
 sample is drawn: places inside a source's list stay those of serving.
@@ -38,6 +38,7 @@ class Drawing:
     seed: int
     part: int = 0  # which of n_parts equal parts of the drawn requests: parts together are the whole, in any number
     n_parts: int = 1
+    soon_h: float = 0.0  # hours in which a retrieved video that is shown on another page and found relevant counts as relevant
 
 
 @dataclass
@@ -105,9 +106,10 @@ def _add(
     features = pipeline.features.read(query, candidates)
     place = {int(item): row for row, item in enumerate(candidates.item_id)}
     shown = np.array([place[int(item)] for item in replayed.item_id], np.int64)
-    unshown = np.flatnonzero(~np.isin(candidates.item_id, replayed.item_id))
-    drawn = np.sort(rng.permutation(unshown)[:n_unshown])
-    rows = np.concatenate([shown, drawn])
+    is_soon = np.isin(candidates.item_id, replayed.soon)
+    is_shown = np.isin(candidates.item_id, replayed.item_id)
+    drawn = np.sort(rng.permutation(np.flatnonzero(~is_shown & ~is_soon))[:n_unshown])
+    rows = np.concatenate([shown, np.flatnonzero(is_soon & ~is_shown), drawn])
     is_listed = rows < len(ranked)
     columns.user.append(features.user)
     columns.items.append(features.items[rows])
@@ -117,12 +119,14 @@ def _add(
     columns.n.append(len(rows))
     columns.group.append(key_of(query.request.user_id) >> 1)
     columns.time_us.append(query.request.time_us)
-    _add_labels(columns, replayed, len(drawn), is_listed)
+    _add_labels(columns, replayed, is_listed, is_soon[rows])
 
 
-def _add_labels(columns: _Columns, replayed: Replayed, n_drawn: int, is_listed: Bool) -> None:
-    unknown = np.full(n_drawn, np.nan, np.float32)
-    relevant = np.concatenate([replayed.labels["relevant"], np.zeros(n_drawn, np.float32)])
+def _add_labels(columns: _Columns, replayed: Replayed, is_listed: Bool, is_soon: Bool) -> None:
+    n_shown = len(replayed.item_id)
+    unknown = np.full(len(is_listed) - n_shown, np.nan, np.float32)
+    relevant = is_soon.astype(np.float32)
+    relevant[:n_shown] = np.fmax(relevant[:n_shown], replayed.labels["relevant"])
     relevant[~is_listed] = np.nan
     found = {"relevant": relevant}
     found["relevant_shown"] = np.concatenate([replayed.labels["relevant"], unknown])

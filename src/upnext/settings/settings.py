@@ -99,11 +99,16 @@ class LearnConfig(Section):
         description="latest days that the ranker learns from, or more where they have fewer than max_ranker_showings showings",
     )
     max_ranker_showings: Annotated[int, Field(ge=100)] = Field(
-        18_000, description="showings that become ranker rows; of more, whole requests are drawn at random"
+        18_000,
+        description="showings that become ranker rows; of more, whole requests are drawn at random",
     )
     unshown_per_request: Annotated[int, Field(ge=0)] = Field(
         16,
         description="retrieved but not shown candidates sampled per request for the relevant head",
+    )
+    relevant_within_h: Annotated[float, Field(ge=0)] = Field(
+        24.0,
+        description="a retrieved video that is found relevant on another page within this time counts as relevant; 0: this page alone",
     )
     gate_window_h: Annotated[float, Field(gt=0)] = Field(
         24.0, description="last hours kept from the gate's models and used to compare releases"
