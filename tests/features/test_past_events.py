@@ -58,21 +58,24 @@ def test_an_impression_with_long_ids_takes_less_than_eighty_bytes() -> None:
 
 
 def test_moments_are_made_when_asked_for_and_words_are_kept_once() -> None:
-    frame = pl.DataFrame(
-        {"surface": ["home", None, "home", "home"], "device": ["tv", "tv", "tv", None],
-         "country": [None, "DE", None, None]},
-        schema_overrides=dict.fromkeys(WORDS, pl.Categorical),
-    )  # fmt: skip
-    words, contexts = numbered(frame)
+    said = [
+        ("home", "tv", None, None, None, None),
+        (None, "tv", "DE", "de", "Europe/Berlin", True),
+        ("home", "tv", None, None, None, None),
+        ("home", None, None, None, None, False),
+    ]
+    schema = {name: pl.Boolean() if name == "logged_in" else pl.Categorical() for name in WORDS}
+    words, contexts = numbered(pl.DataFrame(said, schema, orient="row"))
     assert words.tolist() == [0, 1, 0, 2]
-    assert contexts == [("home", "tv", None), (None, "tv", "DE"), ("home", None, None)]
+    assert list(contexts) == [said[0], said[1], said[3]]
     ann, bob = Profile(age=30), Profile()
     user, time_us = np.array([0, 0, 1, 1], np.int32), np.arange(4)
-    moments = Moments(user, time_us, words, [ann, bob], contexts)
-    assert list(moments) == [
-        Moment(ann, 0, "home", "tv"), Moment(ann, 1, "", "tv", "DE"),
-        Moment(bob, 2, "home", "tv"), Moment(bob, 3, "home"),
-    ]  # fmt: skip
+    assert list(Moments(user, time_us, words, [ann, bob], contexts)) == [
+        Moment(ann, 0, "home", "tv"),
+        Moment(ann, 1, "", "tv", "DE", "de", "Europe/Berlin"),
+        Moment(bob, 2, "home", "tv"),
+        Moment(bob, 3, "home", logged_in=False),
+    ]
 
 
 def test_a_moment_of_a_showing_takes_sixteen_bytes() -> None:
