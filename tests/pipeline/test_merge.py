@@ -20,21 +20,29 @@ from upnext.pipeline.blend import COLUMNS, Blend, best_blended, load_weights
 QUERY = Hydrated().hydrate(request())
 
 
-def test_planted_logistic_weights_are_found_and_weights_of_rows_count() -> None:
+def test_planted_weights_of_choices_are_found_whatever_a_request_adds_to_all_its_rows() -> None:
     rng = np.random.default_rng(3)
     planted = np.array([4.0, 0.5, -0.7, 0.6, 0.3, 0.0, 0.2, 1.0])
-    rows = rng.normal(0, 1, (60_000, len(COLUMNS))).astype(np.float32) + 2
-    p = 1 / (1 + np.exp(-(rows @ planted - 12)))
-    label = (rng.random(len(rows)) < p).astype(np.float32)
-    found = fit_blend(rows, label, np.ones(len(rows), np.float32))
-    # the standard error of each weight is about .02 here (largest: the first)
-    assert list(found.values()) == pytest.approx(planted.tolist(), abs=0.12)
-    half = rng.random(len(rows)) < 0.5  # a row of weight 2 counts as two rows
-    twice = np.concatenate([rows, rows[half]])
-    labels = np.concatenate([label, label[half]])
-    a = fit_blend(twice, labels, np.ones(len(twice), np.float32))
-    b = fit_blend(rows, label, np.where(half, 2.0, 1.0).astype(np.float32))
-    assert list(a.values()) == pytest.approx(list(b.values()), abs=1e-4)
+    n, k = 8_000, 10
+    rows = rng.normal(0, 1, (n, k, len(COLUMNS))) + 3 * rng.normal(0, 1, (n, 1, len(COLUMNS)))
+    score = rows @ planted + rng.gumbel(size=(n, k))  # the largest is a draw of the softmax
+    label = (score == score.max(axis=1, keepdims=True)).astype(np.float32)
+    label[:50] = 0  # requests in which nothing was relevant say nothing
+    request = np.repeat(np.arange(n), k)
+    found = fit_blend(rows.reshape(-1, len(COLUMNS)).astype(np.float32), label.ravel(), request)
+    # the standard error of each weight is about .03 here; the penalty pulls a little
+    assert list(found.values()) == pytest.approx(planted.tolist(), abs=0.15)
+
+
+def test_a_request_with_two_relevant_videos_counts_like_one_with_one() -> None:
+    rows = np.zeros((5, len(COLUMNS)), np.float32)
+    rows[:, 2] = [1, 0, 0, 0, 1]  # the first request speaks for the column, the second against it
+    label = np.array([1, 0, 1, 1, 0], np.float32)
+    request = np.array([0, 0, 1, 1, 1])
+    many = (np.arange(500)[:, None] * 2 + request).ravel()
+    found = fit_blend(np.tile(rows, (500, 1)), np.tile(label, 500), many)
+    # d/dw: 1 / (1 + e^w) = e^w / (2 + e^w)
+    assert found[COLUMNS[2]] == pytest.approx(np.log(2) / 2, abs=2e-3)
 
 
 def test_a_column_that_never_varies_weighs_nothing() -> None:
@@ -43,7 +51,7 @@ def test_a_column_that_never_varies_weighs_nothing() -> None:
     rows[:, 3] = rng.normal(0, 1, 500)
     rows[:, 5] = 7
     label = (rows[:, 3] > 0.3).astype(np.float32)
-    found = fit_blend(rows, label, np.ones(500, np.float32))
+    found = fit_blend(rows, label, np.repeat(np.arange(50), 10))
     assert [name for name, weight in found.items() if weight] == [COLUMNS[3]]
     assert found[COLUMNS[3]] > 0
 

@@ -276,13 +276,14 @@ def test_times_that_do_not_tell_rows_apart_hold_out_whole_groups() -> None:
     assert not set(held.tolist()) & set(train.tolist())
 
 
-def test_the_list_loss_of_two_requests_by_hand() -> None:
-    output = torch.tensor([1.0, 0.0, 2.0, 0.5, 0.5])
-    label = torch.tensor([1.0, 0.0, float("nan"), 0.0, 1.0])
-    request = torch.tensor([0, 0, 0, 1, 1])
-    weight = torch.tensor([1.0, 1.0, 1.0, 1.0, 2.0])
+def test_the_list_loss_of_three_requests_by_hand() -> None:
+    output = torch.tensor([1.0, 0.0, 2.0, 0.5, 0.5, 0.0, 0.0, 3.0])
+    label = torch.tensor([1.0, 0.0, float("nan"), 0.0, 1.0, 1.0, 1.0, 0.0])
+    request = torch.tensor([0, 0, 0, 1, 1, 2, 2, 2])
+    weight = torch.tensor([1.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0, 1.0])
     got = list_loss(output, label, weight, request)
     want = -np.log(np.e / (np.e + 1)) - 2 * np.log(0.5)  # the row without a label is in no list
+    want += np.log(2 + np.exp(3))  # two positives share their list
     np.testing.assert_allclose(float(got), want, rtol=1e-6)
     nothing = list_loss(output[:0], label[:0], weight[:0], request[:0])
     assert float(nothing) == 0

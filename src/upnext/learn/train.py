@@ -305,7 +305,8 @@ def _fit_merge(gathered: GatheredRows) -> Mapping[str, float]:
     listed = gathered.is_listed & np.isfinite(label)
     if len(np.unique(label[listed])) < 2:
         return DEFAULT_WEIGHTS
-    return fit_blend(gathered.blend[listed], label[listed], gathered.ranker.weight[listed])
+    _, request = np.unique(gathered.ranker.requests()[listed], return_inverse=True)
+    return fit_blend(gathered.blend[listed], label[listed], request)
 
 
 def _set_blend(gathered: GatheredRows, weights: Mapping[str, float]) -> None:

@@ -162,9 +162,9 @@ def losses(output: Tensor, label: Tensor, tasks: Sequence[str], mean_s: Tensor) 
 
 
 def list_loss(output: Tensor, label: Tensor, weight: Tensor, request: Tensor) -> Tensor:
-    """The sum over positive rows of -weight * log softmax(output), the softmax over the rows of the same request.
+    """The sum over requests of the mean of -weight * log softmax(output) over its positive rows, the softmax over all its rows.
 
-    output, label, weight float32[b], request int64[b] ascending from 0; rows whose label is NaN are not in the list. (Cao et al. 2007, the
+    A request with many positives counts like one with one, or the lists of a few busy viewers would be all that is learned. output, label, weight float32[b], request int64[b] ascending from 0; rows whose label is NaN are not in the list. (Cao et al. 2007, the
     top-one probability of ListNet.)"""
     known = ~torch.isnan(label)
     output, label, weight, request = (x[known] for x in (output, label, weight, request))
@@ -176,7 +176,9 @@ def list_loss(output: Tensor, label: Tensor, weight: Tensor, request: Tensor) ->
     shifted = output - highest[request]
     total = torch.zeros(n, device=output.device).index_add(0, request, shifted.exp())
     likelihood = shifted - total.clamp_min(1e-20).log()[request]
-    return -(weight * label * likelihood).sum()
+    positives = torch.zeros(n, device=output.device).index_add(0, request, label)
+    share = label / positives.clamp_min(1e-9)[request]
+    return -(weight * share * likelihood).sum()
 
 
 def _moments(rows: Array) -> tuple[Array, Array]:

@@ -259,13 +259,10 @@ class _Batches:
             _mean(rows.labels[t], rows.weight) if kind_of(t) == "seconds" else 1.0 for t in tasks
         ]
         self._mean_s = torch.tensor(means, device=device)
-        changes = np.ones(len(index), np.bool_)
-        for column in (rows.time_us[index], rows.group[index]):
-            changes[1:] &= column[1:] == column[:-1]
-        changes[1:] = ~changes[1:]
-        self._starts = np.flatnonzero(changes)
+        request = rows.requests()[index]
+        self._starts = np.flatnonzero(np.diff(request, prepend=-1))
         self._ends = np.append(self._starts[1:], len(index))
-        self._request = torch.from_numpy(np.cumsum(changes))  # of each row of index
+        self._request = torch.from_numpy(request)  # of each row of index
         self._listed = tasks.index(LISTED) if LISTED in tasks and config.list_weight > 0 else None
         self._list_scale = config.list_weight * len(index) / max(1, self.n_requests)
 

@@ -61,6 +61,12 @@ class RankerRows:
             self.item_names,
         )
 
+    def requests(self) -> Int64:
+        """int64[m] ascending from 0: the number of each row's request, a run of rows of one group and one instant."""
+        is_new = np.ones(len(self), np.bool_)
+        is_new[1:] = (self.time_us[1:] != self.time_us[:-1]) | (self.group[1:] != self.group[:-1])
+        return np.cumsum(is_new) - 1
+
     def label_table(self, tasks: tuple[str, ...]) -> Float32:
         """float32[m, t] of the given tasks."""
         if not tasks:
