@@ -3,27 +3,29 @@
 Every drawn request is retrieved as it would have been served, its features read at that instant, and its rows are what was shown (with what came
 of it), what was retrieved and found relevant on a later page soon after, and a sample of the rest (not relevant, as far as the log tells). So the relevant head learns the order of
 exactly the lists that it will rank; its scale is that of the sample (weighting each row by what it stands for gives the same order in
-expectation with 30 times the variance, and ranked worse). Features are read on the whole list before the
+expectation with 30 times the variance, and ranked worse). A few requests are listed a second time with nothing excluded as seen, for the relevant
+head alone: it must know what having been seen means, and every other list says that nothing was. Features are read on the whole list before the
 sample is drawn: places inside a source's list stay those of serving.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from upnext.core.clock import MINUTE_US
 from upnext.core.protocols import Progress
 from upnext.core.randomness import key_of, rng_for
-from upnext.core.types import Bool, Candidates, Float32
+from upnext.core.types import NO_ITEMS, Bool, Candidates, Float32
 from upnext.features.replay import Replayed
 from upnext.pipeline.assemble import Assembled
 from upnext.pipeline.blend import best_blended
 from upnext.ranking.rows import RankerRows
 
 LISTS_EVERY_US = 10 * MINUTE_US
+OPEN_EVERY = 7  # one drawn request in so many is also listed with seen videos let in
 SHOWN_TASKS = (
     "click", "watch_s", "completed", "like", "follow", "share", "dislike", "skip", "long_view",
 )  # fmt: skip
@@ -83,6 +85,8 @@ def gather_rows(
         if n_drawn % drawing.n_parts == drawing.part:
             sample = rng_for(drawing.seed, "unshown", n_drawn)
             _add(columns, replayed, assembled, drawing.unshown, sample)
+            if drawing.unshown and n_drawn % OPEN_EVERY == 0:
+                _add(columns, replayed, assembled, drawing.unshown, sample, is_open=True)
     return _rows(columns, assembled)
 
 
@@ -92,8 +96,12 @@ def _add(
     assembled: Assembled,
     n_unshown: int,
     rng: np.random.Generator,
+    *,
+    is_open: bool = False,
 ) -> None:
     pipeline, query = assembled.pipeline, replayed.query
+    if is_open:
+        query = replace(query, user=replace(query.user, seen=NO_ITEMS, seen_order=NO_ITEMS))
     retrieved = pipeline.retrieved(query)
     surface = pipeline.logged_surface(query.request.surface)
     ranked = best_blended(retrieved, surface.config.n_ranked)
@@ -114,15 +122,17 @@ def _add(
     columns.user.append(features.user)
     columns.items.append(features.items[rows])
     columns.blend.append(pipeline.blend.columns(query, candidates.take(rows)))
-    columns.listed.append(is_listed)
+    columns.listed.append(is_listed & (not is_open))
     columns.weight.append(np.ones(len(rows), np.float32))
     columns.n.append(len(rows))
     columns.group.append(key_of(query.request.user_id) >> 1)
-    columns.time_us.append(query.request.time_us)
-    _add_labels(columns, replayed, is_listed, is_soon[rows])
+    columns.time_us.append(query.request.time_us + is_open)  # a list of its own
+    _add_labels(columns, replayed, is_listed, is_soon[rows], is_open=is_open)
 
 
-def _add_labels(columns: _Columns, replayed: Replayed, is_listed: Bool, is_soon: Bool) -> None:
+def _add_labels(
+    columns: _Columns, replayed: Replayed, is_listed: Bool, is_soon: Bool, *, is_open: bool
+) -> None:
     n_shown = len(replayed.item_id)
     unknown = np.full(len(is_listed) - n_shown, np.nan, np.float32)
     relevant = is_soon.astype(np.float32)
@@ -133,6 +143,8 @@ def _add_labels(columns: _Columns, replayed: Replayed, is_listed: Bool, is_soon:
     for task in SHOWN_TASKS:
         found[task] = np.concatenate([replayed.labels[task], unknown])
     for task, label in found.items():
+        if is_open and task != "relevant":
+            label = np.full(len(label), np.nan, np.float32)
         columns.labels.setdefault(task, []).append(label)
 
 
