@@ -1,0 +1,83 @@
+"""The ranker's rows of made-up requests: who is a row, and what it is told to have come to."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pipeline_world import Hydrated, Says, assembled, request, view_of, viewer, with_sources
+
+from upnext.core.protocols import NoProgress
+from upnext.features.labels import LABELS
+from upnext.features.replay import Replayed
+from upnext.pipeline.assemble import Assembled
+from upnext.pipeline.rows import OPEN_EVERY, Drawing, GatheredRows, gather_rows, merged_rows
+
+SHOWN = (1, 2, 50)  # 50 was never proposed
+SEEN = (7, 8)
+
+
+@pytest.fixture(scope="module")
+def world(tmp_path_factory: pytest.TempPathFactory) -> Assembled:
+    path: Path = tmp_path_factory.mktemp("catalog")
+    made = assembled(view_of(path), Hydrated(), {})
+    return replace(made, pipeline=with_sources(made.pipeline, Says("one", range(1, 31))))
+
+
+def past(n: int) -> list[Replayed]:
+    """n requests of one viewer, who found the second video shown relevant, and soon after 5 and 55."""
+    one = Hydrated(viewer(SEEN)).hydrate(request())
+    labels = {label: np.zeros(3, np.float32) for label in LABELS}
+    labels["relevant"] = np.array([0, 1, 0], np.float32)
+    return [
+        Replayed(
+            replace(one, request=request(request_id=f"r{i}", time_us=one.request.time_us + 10 * i)),
+            np.array(SHOWN), labels, np.arange(3), np.arange(3), np.array([2, 5, 55]),
+        )
+        for i in range(n)
+    ]  # fmt: skip
+
+
+def gathered(world: Assembled, n: int, **drawing: object) -> GatheredRows:
+    return gather_rows(past(n), world, Drawing(1.0, 4, 0, **drawing), NoProgress())
+
+
+def test_rows_are_what_was_shown_what_was_relevant_soon_and_a_sample_of_the_rest(
+    world: Assembled,
+) -> None:
+    found = gathered(world, 1)
+    labels = found.ranker.labels
+    assert len(found.ranker) == 3 + 1 + 4  # 55 was not retrieved: no row can stand for it
+    assert found.is_listed.tolist() == [True, True, False, True, True, True, True, True]
+    np.testing.assert_array_equal(labels["relevant"], [0, 1, np.nan, 1, 0, 0, 0, 0])
+    np.testing.assert_array_equal(labels["relevant_shown"], [0, 1, 0, *[np.nan] * 5])
+    np.testing.assert_array_equal(labels["click"], [0, 0, 0, *[np.nan] * 5])
+    assert set(found.ranker.requests()) == {0}
+
+
+def test_some_requests_are_listed_again_with_seen_videos_let_in_for_the_relevant_head_alone(
+    world: Assembled,
+) -> None:
+    found = gathered(world, OPEN_EVERY)
+    rows = found.ranker
+    assert len(rows) == (OPEN_EVERY + 1) * 8
+    assert rows.requests().max() == OPEN_EVERY  # the second list is a list of its own
+    again = rows.requests() == OPEN_EVERY
+    assert not found.is_listed[again].any()
+    assert np.isfinite(rows.labels["relevant"][again]).sum() == 7
+    assert all(
+        np.isnan(rows.labels[task][again]).all() for task in rows.labels if task != "relevant"
+    )
+    many = gather_rows(past(OPEN_EVERY), world, Drawing(1.0, 40, 0), NoProgress()).ranker
+    sizes = np.bincount(many.requests())
+    assert sizes[-1] == sizes[0] + len(SEEN)
+
+
+def test_parts_together_are_the_whole(world: Assembled) -> None:
+    whole = gathered(world, 16)
+    parts = merged_rows([gathered(world, 16, part=part, n_parts=3) for part in range(3)])
+    np.testing.assert_array_equal(whole.ranker.items, parts.ranker.items)
+    np.testing.assert_array_equal(whole.ranker.time_us, parts.ranker.time_us)
+    np.testing.assert_array_equal(whole.is_listed, parts.is_listed)
