@@ -17,6 +17,7 @@ from upnext.features.counters import CounterTable
 from upnext.features.live import StateReader, StateWriter
 from upnext.features.plan import FeaturePlan
 from upnext.features.replay import Replayed, replay
+from upnext.features.showings import showings_of
 
 VIEW = MemoryView()
 STATIC = np.random.default_rng(5).normal(size=(300, 5)).astype(np.float32)
@@ -172,6 +173,25 @@ def test_a_slate_gives_its_request_the_time() -> None:
     )
     assert found[0].query.request.time_us == START_US - 5 * SECOND_US
     assert found[0].query.user.history.item_id.tolist() == [8]
+
+
+def test_an_impression_that_names_another_viewer_s_request_takes_nothing_of_its_slate() -> None:
+    said = {
+        "request_id": ["a"],
+        "time_us": [START_US - 5 * SECOND_US],
+        "device": ["tv"],
+        "logged_in": [True],
+    }
+    for asker, device, time_us in (
+        ("u1", "tv", START_US - 5 * SECOND_US), ("u2", "phone", START_US), (None, "tv", START_US - 5 * SECOND_US),
+    ):  # fmt: skip
+        slates = pl.DataFrame({**said, "user_id": pl.Series([asker], dtype=pl.String)})
+        one = event("impression", item=1, request_id="a", device="phone")
+        (found,) = replayed(one, slates=slates)
+        assert (found.query.request.device, found.query.request.time_us) == (device, time_us)
+        log = MemoryLog([msgspec.structs.replace(one, log_seq=1)])
+        showings = showings_of(log, VIEW, slates=slates)
+        assert [moment.device for moment in showings.moments] == [device]
 
 
 def test_the_window_bounds_requests_and_labels_but_not_the_past() -> None:

@@ -238,8 +238,13 @@ def _requests(
     )
     rows = rows.with_columns(request=key.rank("dense"))
     if contexts is not None:
-        times = contexts.select("request_id", slate_us="time_us").with_row_index("slate")
+        times = contexts.select("request_id", slate_us="time_us", asker="user_id")
+        times = times.with_row_index("slate")
         rows = rows.join(times, on="request_id", how="left", maintain_order="left")
+        is_anothers = (pl.col("asker") != pl.col("user_id")).fill_null(value=False)
+        rows = rows.with_columns(pl.when(~is_anothers).then(pl.col("slate", "slate_us"))).drop(
+            "asker"
+        )
     else:
         rows = rows.with_columns(slate_us=pl.lit(None, pl.Int64), slate=pl.lit(None, pl.Int64))
     # An impression stamped before its slate (a skewed clock) must not be visible to its own request.

@@ -113,7 +113,8 @@ def _moments(
     rows = timed[is_new]
     users, place = np.unique(joined.user[rows], return_inverse=True)
     profiles = [view.profile(joined.user_ids[user]) or Profile() for user in users.tolist()]
-    said = events.select("surface", "device", "country", "request_id")[joined.event[rows]]
+    said = events.select("user_id", "surface", "device", "country", "request_id")
+    said = said[joined.event[rows]]
     words, contexts = numbered(_told(said, slates))
     return moment, Moments(place.astype(np.int32), joined.time_us[rows], words, profiles, contexts)
 
@@ -126,7 +127,8 @@ def _told(said: pl.DataFrame, slates: pl.DataFrame | None) -> pl.DataFrame:
     said = said.with_columns(pl.col(pl.Categorical).cast(pl.String))
     slates = one_a_request(slates)
     joined = said.join(slates, on="request_id", how="left", suffix="_told", maintain_order="left")
-    is_known = pl.col("logged_in").is_not_null()
+    is_anothers = (pl.col("user_id") != pl.col("user_id_told")).fill_null(value=False)
+    is_known = pl.col("logged_in").is_not_null() & ~is_anothers
     told = {
         name: pl.when(is_known).then(f"{name}_told").otherwise(name)
         for name in ("device", "country")

@@ -1,7 +1,7 @@
 """What logged slates say of their requests: when they were answered, in what language and time zone, on what, beside which video.
 
 Impressions say less (no language, no time zone, no video being watched) and are a client's word; a replay that joins its showings
-with these rows asks what was really asked.
+with these rows asks what was really asked. An impression that names another viewer's request joins nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ CONTEXT: Final = (
     "logged_in", "device", "country", "language", "time_zone", "latitude", "longitude",
     "current_video_id",
 )  # fmt: skip
-COLUMNS: Final = ("request_id", "time_us", *CONTEXT)
+COLUMNS: Final = ("request_id", "user_id", "time_us", *CONTEXT)
 _OF_RECORD: Final = attrgetter(*COLUMNS)
 _EMPTY: Final = pl.DataFrame(pl.from_arrow(SLATES.empty_table().select(COLUMNS)))
 
