@@ -159,7 +159,7 @@ def test_what_serving_imports_loads_no_torch():
                "item_to_item", "relevant", "config", "covisits"]  # fmt: skip
     code = "import sys\n" + "\n".join(f"import upnext.retrieval.{name}" for name in modules)
     code += "\nassert not {'torch', 'onnx', 'scipy'} & set(sys.modules)"
-    subprocess.run([sys.executable, "-c", code], check=True)
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
 def test_the_largest_values_are_found_with_all_ties_of_the_least():
