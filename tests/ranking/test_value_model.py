@@ -44,8 +44,7 @@ def test_no_candidates_have_no_values() -> None:
 
 
 def test_default_weights_name_real_tasks() -> None:
-    for weights in DEFAULT_WEIGHTS.values():
-        assert set(weights) <= set(TASKS)
+    assert set(DEFAULT_WEIGHTS) <= set(TASKS)
     assert kind_of("watch_s") == "seconds"
     assert kind_of("relevant") == "binary"
     assert RankingConfig() == RankingConfig()

@@ -7,6 +7,7 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field
 
 from upnext.policy.config import PolicyConfig
+from upnext.ranking.config import DEFAULT_WEIGHTS
 
 
 class HttpSourceConfig(BaseModel):
@@ -47,19 +48,13 @@ class SurfaceConfig(BaseModel):
     policy: PolicyConfig = Field(default_factory=PolicyConfig, description="how the slate is drawn")
 
 
-# The relevant head is a probability among retrieved candidates, most of them never shown: a few hundredths on average. The others
-# are given a showing, so their weights are small beside it.
-WEIGHTS = {
-    "relevant": 1.0, "like": 0.1, "share": 0.1, "follow": 0.1, "dislike": -0.5, "skip": -0.01,
-}  # fmt: skip
-
 HOME = SurfaceConfig(
     size=30,
     sources={
         "relevant": 500, "item_to_item": 300, "popular": 300, "trending": 60, "local": 40,
         "fresh": 40, "followed": 40,
     },
-    weights=WEIGHTS,
+    weights=dict(DEFAULT_WEIGHTS),
 )  # fmt: skip
 SHORTS = SurfaceConfig(
     size=10,
@@ -67,12 +62,12 @@ SHORTS = SurfaceConfig(
         "relevant": 400, "item_to_item": 200, "popular": 200, "trending": 80, "local": 40,
         "fresh": 60, "followed": 40,
     },
-    weights=WEIGHTS,
+    weights=dict(DEFAULT_WEIGHTS),
 )  # fmt: skip
 UPNEXT = SurfaceConfig(
     size=12,
     sources={"item_to_item": 300, "relevant": 300, "followed": 40, "popular": 100, "trending": 40},
-    weights=WEIGHTS,
+    weights=dict(DEFAULT_WEIGHTS),
 )
 
 

@@ -1,4 +1,4 @@
-"""Settings of the ranker: its network, its training, its export, and default weights of the tasks per surface."""
+"""Settings of the ranker: its network, its training, its export, and default weights of the tasks."""
 
 from __future__ import annotations
 
@@ -58,18 +58,9 @@ class RankingConfig(BaseModel):
     )
 
 
-# Sensible starts for SurfaceConfig.weights, on the units of ranking/value.py.
-DEFAULT_WEIGHTS: Final[Mapping[str, Mapping[str, float]]] = {
-    "home": {
-        "relevant": 1.0, "click": 0.1, "watch_s": 0.2, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0,
-        "skip": -0.05,
-    },
-    "shorts": {
-        "relevant": 1.0, "watch_s": 0.2, "completed": 0.2, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0,
-        "skip": -0.1,
-    },
-    "upnext": {
-        "relevant": 1.0, "click": 0.1, "watch_s": 0.4, "like": 0.5, "share": 0.5, "follow": 0.5, "dislike": -1.0,
-        "skip": -0.05,
-    },
+# What a task weighs in the value of a video where a surface does not say otherwise, on the units of ranking/value.py. The relevant head is a
+# probability among retrieved candidates, most of them never shown: a few hundredths on average. The others are given a showing, so their
+# weights are small beside it.
+DEFAULT_WEIGHTS: Final[Mapping[str, float]] = {
+    "relevant": 1.0, "like": 0.1, "share": 0.1, "follow": 0.1, "dislike": -0.5, "skip": -0.01,
 }  # fmt: skip

@@ -114,7 +114,7 @@ def _auc_losses(
 
 
 def _default_value(tasks: tuple[str, ...], predictions: Float32) -> Float32:
-    parts = contributions(tasks, Predictions(tasks, predictions).values, DEFAULT_WEIGHTS["home"])
+    parts = contributions(tasks, Predictions(tasks, predictions).values, DEFAULT_WEIGHTS)
     value = np.zeros(len(predictions), np.float32)
     for part in parts.values():
         value += part
