@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from pipeline_world import NOW_US, Hydrated, request
 
 from upnext.core.errors import InvalidInput
-from upnext.core.types import Candidates
+from upnext.core.types import Candidates, History
 from upnext.features.counters import CounterTable
 from upnext.features.vector_table import VectorTable
 from upnext.learn.blend import fit_blend
@@ -22,7 +23,7 @@ QUERY = Hydrated().hydrate(request())
 
 def test_planted_weights_of_choices_are_found_whatever_a_request_adds_to_all_its_rows() -> None:
     rng = np.random.default_rng(3)
-    planted = np.array([4.0, 0.5, -0.7, 0.6, 0.3, 0.0, 0.2, 1.0])
+    planted = np.array([4.0, 0.5, -0.7, 0.6, 0.3, 0.0, 0.2, 1.0, -0.4, 0.1])
     n, k = 8_000, 10
     rows = rng.normal(0, 1, (n, k, len(COLUMNS))) + 3 * rng.normal(0, 1, (n, 1, len(COLUMNS)))
     score = rows @ planted + rng.gumbel(size=(n, k))  # the largest is a draw of the softmax
@@ -87,6 +88,23 @@ def test_the_tower_column_is_the_cosine_and_the_cheap_merge_goes_without() -> No
     )
     cheap = blend.scored(QUERY, candidates, with_tower=False)
     assert cheap.columns["tower"].tolist() == [0, 0, 0, 0]
+
+
+def test_the_new_columns_fade_with_what_is_known_of_the_viewer() -> None:
+    class One:
+        def vector(self, query: object) -> np.ndarray:
+            return np.ones(1, np.float32)
+
+    counters = CounterTable()
+    counters.add(1, "relevant", 3.0, NOW_US)
+    blend = Blend(counters, {}, One(), VectorTable(np.full((2, 1), 0.8, np.float32)))
+    three = np.arange(3)
+    history = History(three, three, three.astype(np.float32), three.astype(np.uint16))
+    met = replace(QUERY, user=replace(QUERY.user, history=history))
+    place = [COLUMNS.index(name) for name in ("new:tower", "new:log_relevant_total")]
+    for query, newness in ((QUERY, 1), (met, 1 / 4)):
+        row = blend.columns(query, Candidates(np.array([1])))[0, place]
+        assert row.tolist() == pytest.approx([0.8 * newness, np.log(4) * newness])
 
 
 @given(st.lists(st.integers(0, 3), min_size=1, max_size=25), st.integers(1, 30))

@@ -10,9 +10,11 @@ import pytest
 from pipeline_world import Hydrated, Says, assembled, request, view_of, viewer, with_sources
 
 from upnext.core.protocols import NoProgress
+from upnext.core.types import Candidates, Float32, Query
 from upnext.features.labels import LABELS
 from upnext.features.replay import Replayed
 from upnext.pipeline.assemble import Assembled
+from upnext.pipeline.blend import COLUMNS
 from upnext.pipeline.rows import OPEN_EVERY, Drawing, GatheredRows, gather_rows, merged_rows
 
 SHOWN = (1, 2, 50)  # 50 was never proposed
@@ -50,7 +52,6 @@ def test_rows_are_what_was_shown_what_was_relevant_soon_and_a_sample_of_the_rest
     found = gathered(world, 1)
     labels = found.ranker.labels
     assert len(found.ranker) == 3 + 1 + 4  # 55 was not retrieved: no row can stand for it
-    assert found.is_listed.tolist() == [True, True, False, True, True, True, True, True]
     np.testing.assert_array_equal(labels["relevant"], [0, 1, np.nan, 1, 0, 0, 0, 0])
     np.testing.assert_array_equal(labels["relevant_shown"], [0, 1, 0, *[np.nan] * 5])
     np.testing.assert_array_equal(labels["click"], [0, 0, 0, *[np.nan] * 5])
@@ -65,7 +66,6 @@ def test_some_requests_are_listed_again_with_seen_videos_let_in_for_the_relevant
     assert len(rows) == (OPEN_EVERY + 1) * 8
     assert rows.requests().max() == OPEN_EVERY  # the second list is a list of its own
     again = rows.requests() == OPEN_EVERY
-    assert not found.is_listed[again].any()
     assert np.isfinite(rows.labels["relevant"][again]).sum() == 7
     assert all(
         np.isnan(rows.labels[task][again]).all() for task in rows.labels if task != "relevant"
@@ -80,4 +80,47 @@ def test_parts_together_are_the_whole(world: Assembled) -> None:
     parts = merged_rows([gathered(world, 16, part=part, n_parts=3) for part in range(3)])
     np.testing.assert_array_equal(whole.ranker.items, parts.ranker.items)
     np.testing.assert_array_equal(whole.ranker.time_us, parts.ranker.time_us)
-    np.testing.assert_array_equal(whole.is_listed, parts.is_listed)
+    np.testing.assert_array_equal(whole.choices.blend, parts.choices.blend)
+    np.testing.assert_array_equal(whole.choices.requests(), np.repeat(np.arange(16), 2 + 4))
+
+
+def test_the_merge_learns_from_an_even_sample_of_all_that_was_retrieved(world: Assembled) -> None:
+    class TheFirst:
+        """A merge that scores a video by its id, the lowest best, and tells that id as its first column."""
+
+        def columns(self, query: Query, candidates: Candidates) -> Float32:
+            rows = np.zeros((len(candidates), len(COLUMNS)), np.float32)
+            rows[:, 0] = candidates.item_id
+            return rows
+
+        def scored(self, query: Query, candidates: Candidates) -> Candidates:
+            low = -candidates.item_id.astype(np.float32)
+            return candidates.with_columns(blend=low, tower=low)
+
+    home = world.pipeline.surfaces["home"]
+    short = home.config.model_copy(update={"n_ranked": 4})
+    surfaces = {"home": replace(home, config=short)}
+    pipeline = replace(world.pipeline, blend=TheFirst(), surfaces=surfaces)
+    found = gathered(replace(world, pipeline=pipeline), 400)
+    choices = found.choices
+    assert len(choices) == 400 * (2 + 4)
+    item, is_relevant = choices.blend[:, 0].astype(int), choices.label == 1
+    # what the log found relevant among the retrieved, in the ranker's list of 4 or not; 55 was not retrieved
+    assert item[is_relevant].tolist() == [2, 5] * 400
+    n_drawn = np.bincount(item[~is_relevant], minlength=31)
+    kept = pipeline.retrieved(past(1)[0].query).item_id.tolist()
+    others = [i for i in kept if i not in (2, 5)]
+    assert len(others) > 20
+    assert set(np.flatnonzero(n_drawn)) == set(others)
+    expected = 400 * 4 / len(others)  # binomial: its standard deviation is below 8
+    assert np.abs(n_drawn[others] - expected).max() < 32
+
+
+def test_a_request_that_retrieved_nothing_relevant_says_nothing_to_the_merge(
+    world: Assembled,
+) -> None:
+    one = replace(past(1)[0], soon=np.array([55]))
+    one.labels["relevant"][:] = 0
+    found = gather_rows([one], world, Drawing(1.0, 4, 0), NoProgress())
+    assert len(found.ranker) == 3 + 4
+    assert len(found.choices) == 0

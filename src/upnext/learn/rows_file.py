@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from upnext.pipeline.rows import GatheredRows
+from upnext.pipeline.rows import Choices, GatheredRows
 from upnext.ranking.rows import RankerRows
 
 _LABEL = "label:"
@@ -26,7 +26,10 @@ def save_rows(path: Path, gathered: GatheredRows) -> None:
         user_names=np.array(rows.user_names),
         item_names=np.array(rows.item_names),
         blend=gathered.blend,
-        is_listed=gathered.is_listed,
+        choices_blend=gathered.choices.blend,
+        choices_label=gathered.choices.label,
+        choices_group=gathered.choices.group,
+        choices_time_us=gathered.choices.time_us,
         **{_LABEL + task: label for task, label in rows.labels.items()},  # type: ignore[arg-type]
     )
     temporary.replace(path)
@@ -45,4 +48,10 @@ def load_rows(path: Path) -> GatheredRows:
             user_names=tuple(data["user_names"].tolist()),
             item_names=tuple(data["item_names"].tolist()),
         )
-        return GatheredRows(rows, data["blend"], data["is_listed"])
+        choices = Choices(
+            data["choices_blend"],
+            data["choices_label"],
+            data["choices_group"],
+            data["choices_time_us"],
+        )
+        return GatheredRows(rows, data["blend"], choices)

@@ -301,12 +301,10 @@ class Training:
 
 def _fit_merge(gathered: GatheredRows) -> Mapping[str, float]:
     """The blend's weights; our defaults where the rows can't tell."""
-    label = gathered.ranker.labels["relevant"]
-    listed = gathered.is_listed & np.isfinite(label)
-    if len(np.unique(label[listed])) < 2:
+    choices = gathered.choices
+    if len(np.unique(choices.label)) < 2:
         return DEFAULT_WEIGHTS
-    _, request = np.unique(gathered.ranker.requests()[listed], return_inverse=True)
-    return fit_blend(gathered.blend[listed], label[listed], request)
+    return fit_blend(choices.blend, choices.label, choices.requests())
 
 
 def _set_blend(gathered: GatheredRows, weights: Mapping[str, float]) -> None:

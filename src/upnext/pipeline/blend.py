@@ -1,8 +1,10 @@
 """The merge of all sources' candidates: one light linear score over columns that every candidate has, so that the best go to the ranker.
 
 A place in one source's list says nothing about a place in another's. The blend compares them on common ground: the two-tower cosine of every
-candidate, whoever proposed it, and decayed counts; what a source alone knows (the item-to-item sum) counts where it is there. The weights
-are a logistic regression of relevance on logged requests, learned beside the ranker (learn/blend.py).
+candidate, whoever proposed it, and decayed counts; what a source alone knows (the item-to-item sum) counts where it is there. A viewer of
+whom little is known is another case: the tower knows less and what everybody likes says more, so both stand a second time, times how new the
+viewer is, 1 / (1 + showings in the history). The weights are a logistic regression of relevance on logged requests, learned beside the
+ranker (learn/blend.py).
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from upnext.features.vector_table import VectorTable
 
 COLUMNS = (
     "tower", "item_to_item", "log_relevant_6h", "log_relevant_1d", "log_relevant_7d",
-    "log_relevant_total", "log_impressions_1d", "rate_7d",
+    "log_relevant_total", "log_impressions_1d", "rate_7d", "new:tower", "new:log_relevant_total",
 )  # fmt: skip
 _COUNTS = np.array(
     [
@@ -64,6 +66,7 @@ class Blend:
         counts = self.counters.read(candidates.item_id, query.request.time_us, _COUNTS).T
         rows[:, 2:7] = np.log1p(counts[:5]).T
         rows[:, 7] = (counts[2] + 6.0) / (counts[5] + 20.0)
+        rows[:, 8:10] = rows[:, [0, 5]] / (1.0 + len(query.user.history))
         return rows
 
     def scored(

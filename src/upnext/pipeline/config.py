@@ -51,7 +51,7 @@ class SurfaceConfig(BaseModel):
 HOME = SurfaceConfig(
     size=30,
     sources={
-        "relevant": 500, "item_to_item": 300, "popular": 300, "trending": 60, "local": 40,
+        "relevant": 500, "item_to_item": 300, "popular": 500, "trending": 60, "local": 40,
         "fresh": 40, "followed": 40,
     },
     weights=dict(DEFAULT_WEIGHTS),

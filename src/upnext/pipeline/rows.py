@@ -18,11 +18,13 @@ import numpy as np
 from upnext.core.clock import MINUTE_US
 from upnext.core.protocols import Progress
 from upnext.core.randomness import key_of, rng_for
-from upnext.core.types import NO_ITEMS, Bool, Candidates, Float32
+from upnext.core.types import NO_ITEMS, Bool, Candidates, Float32, Int64, Query
 from upnext.features.replay import Replayed
 from upnext.pipeline.assemble import Assembled
+from upnext.pipeline.blend import COLUMNS as BLEND_COLUMNS
 from upnext.pipeline.blend import best_blended
-from upnext.ranking.rows import RankerRows
+from upnext.pipeline.recommend import Pipeline
+from upnext.ranking.rows import RankerRows, numbered
 
 LISTS_EVERY_US = 10 * MINUTE_US
 OPEN_EVERY = 7  # one drawn request in so many is also listed with seen videos let in
@@ -44,12 +46,29 @@ class Drawing:
 
 
 @dataclass
+class Choices:
+    """What the merge learns from: of requests in order of time, retrieved candidates and which of them were relevant."""
+
+    blend: Float32  # [m, b]
+    label: Float32  # [m] 0 or 1
+    group: Int64  # [m] the viewer
+    time_us: Int64  # [m] when the list was made
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def requests(self) -> Int64:
+        """int64[m] ascending from 0: the number of each row's request."""
+        return numbered(self.group, self.time_us)
+
+
+@dataclass
 class GatheredRows:
     """Rows of the ranker with the columns of the blend beside them."""
 
     ranker: RankerRows
     blend: Float32  # [m, b]
-    is_listed: Bool  # [m] retrieved: the rows that the relevant head and the blend learn from
+    choices: Choices
 
 
 @dataclass
@@ -59,7 +78,7 @@ class _Columns:
     blend: list[Float32] = field(default_factory=list)
     labels: dict[str, list[Float32]] = field(default_factory=dict)
     weight: list[Float32] = field(default_factory=list)
-    listed: list[Bool] = field(default_factory=list)
+    choices: list[Choices] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
     time_us: list[int] = field(default_factory=list)
     n: list[int] = field(default_factory=list)
@@ -104,6 +123,8 @@ def _add(
         query = replace(query, user=replace(query.user, seen=NO_ITEMS, seen_order=NO_ITEMS))
     retrieved = pipeline.retrieved(query)
     surface = pipeline.logged_surface(query.request.surface)
+    if n_unshown and not is_open:
+        columns.choices.append(_choices(pipeline, query, retrieved, replayed, n_unshown, rng))
     ranked = best_blended(retrieved, surface.config.n_ranked)
     missing = replayed.item_id[~np.isin(replayed.item_id, ranked.item_id)]
     candidates = ranked
@@ -122,12 +143,33 @@ def _add(
     columns.user.append(features.user)
     columns.items.append(features.items[rows])
     columns.blend.append(pipeline.blend.columns(query, candidates.take(rows)))
-    columns.listed.append(is_listed & (not is_open))
     columns.weight.append(np.ones(len(rows), np.float32))
     columns.n.append(len(rows))
     columns.group.append(key_of(query.request.user_id) >> 1)
     columns.time_us.append(query.request.time_us + is_open)  # a list of its own
     _add_labels(columns, replayed, is_listed, is_soon[rows], is_open=is_open)
+
+
+def _choices(
+    pipeline: Pipeline,
+    query: Query,
+    retrieved: Candidates,
+    replayed: Replayed,
+    n_others: int,
+    rng: np.random.Generator,
+) -> Choices:
+    shown = replayed.item_id[replayed.labels["relevant"] > 0]
+    is_relevant = np.isin(retrieved.item_id, np.concatenate([shown, replayed.soon]))
+    relevant, others = np.flatnonzero(is_relevant), np.flatnonzero(~is_relevant)
+    rows = np.concatenate([relevant, np.sort(rng.permutation(others)[:n_others])])
+    if not len(relevant):  # says nothing
+        rows = rows[:0]
+    return Choices(
+        pipeline.blend.columns(query, retrieved.take(rows)),
+        is_relevant[rows].astype(np.float32),
+        np.full(len(rows), key_of(query.request.user_id) >> 1, np.int64),
+        np.full(len(rows), query.request.time_us, np.int64),
+    )
 
 
 def _add_labels(
@@ -162,8 +204,20 @@ def _rows(columns: _Columns, assembled: Assembled) -> GatheredRows:
         user_names=plan.user_names,
         item_names=plan.item_names,
     )
-    listed = np.concatenate(columns.listed) if columns.listed else np.zeros(0, np.bool_)
-    return GatheredRows(ranker, _joined(columns.blend, 8), listed)
+    return GatheredRows(
+        ranker, _joined(columns.blend, len(BLEND_COLUMNS)), _chosen(columns.choices)
+    )
+
+
+def _chosen(parts: Sequence[Choices]) -> Choices:
+    """All parts' choices in order of time; requests of one instant in order of viewers."""
+    none = np.zeros(0, np.int64)
+    group = np.concatenate([none, *(p.group for p in parts)])
+    time_us = np.concatenate([none, *(p.time_us for p in parts)])
+    blend = _joined([p.blend for p in parts], len(BLEND_COLUMNS))
+    label = np.concatenate([np.zeros(0, np.float32), *(p.label for p in parts)])
+    order = np.lexsort((group, time_us))
+    return Choices(blend[order], label[order], group[order], time_us[order])
 
 
 def _stacked(rows: list[Float32], width: int) -> Float32:
@@ -194,7 +248,7 @@ def merged_rows(parts: Sequence[GatheredRows]) -> GatheredRows:
     return GatheredRows(
         ranker.take(order),
         np.concatenate([p.blend for p in parts])[order],
-        np.concatenate([p.is_listed for p in parts])[order],
+        _chosen([p.choices for p in parts]),
     )
 
 

@@ -63,12 +63,17 @@ class RankerRows:
 
     def requests(self) -> Int64:
         """int64[m] ascending from 0: the number of each row's request, a run of rows of one group and one instant."""
-        is_new = np.ones(len(self), np.bool_)
-        is_new[1:] = (self.time_us[1:] != self.time_us[:-1]) | (self.group[1:] != self.group[:-1])
-        return np.cumsum(is_new) - 1
+        return numbered(self.group, self.time_us)
 
     def label_table(self, tasks: tuple[str, ...]) -> Float32:
         """float32[m, t] of the given tasks."""
         if not tasks:
             return np.zeros((len(self), 0), np.float32)
         return np.stack([self.labels[task] for task in tasks], axis=1).astype(np.float32)
+
+
+def numbered(group: Int64, time_us: Int64) -> Int64:
+    """int64[m] ascending from 0: the number of the run of one group and one instant that each of m rows is in."""
+    is_new = np.ones(len(group), np.bool_)
+    is_new[1:] = (time_us[1:] != time_us[:-1]) | (group[1:] != group[:-1])
+    return np.cumsum(is_new) - 1
