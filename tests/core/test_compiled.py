@@ -1,0 +1,57 @@
+"""Compiled loops: the same results, kept where something can be written, working where nothing can."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from upnext.core.compiled import compiled, compiled_sums
+
+MODULE = """
+from upnext.core.compiled import compiled
+
+@compiled
+def total(values):
+    result = 0.0
+    for value in values:
+        result += value
+    return result
+"""
+USE = "import numpy, kept; assert kept.total(numpy.arange(5.0)) == 10"
+
+
+def dot(left: np.ndarray, right: np.ndarray) -> float:
+    result = 0.0
+    for i in range(len(left)):
+        result += left[i] * right[i]
+    return result
+
+
+def test_a_compiled_sum_is_taken_in_the_order_written() -> None:
+    values = np.random.default_rng(0).normal(size=1000)
+    assert compiled(dot)(values, values) == dot(values, values)
+    assert compiled_sums(dot)(values, values) == pytest.approx(dot(values, values), rel=1e-12)
+
+
+def test_division_by_zero_is_numpys_infinity() -> None:
+    @compiled
+    def ratio(a: float, b: float) -> float:
+        return a / b
+
+    assert ratio(1.0, 0.0) == np.inf
+
+
+def test_compiled_code_is_kept_beside_its_module(tmp_path: Path) -> None:
+    (tmp_path / "kept.py").write_text(MODULE, "utf-8")
+    subprocess.run([sys.executable, "-c", USE], cwd=tmp_path, check=True)
+    assert list(tmp_path.glob("__pycache__/kept.total*.nbi"))
+
+
+def test_a_function_that_can_be_kept_nowhere_is_compiled_all_the_same() -> None:
+    names: dict = {}
+    exec(compile(MODULE, "<no file>", "exec"), names)
+    assert names["total"](np.arange(5.0)) == 10
