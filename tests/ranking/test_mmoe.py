@@ -95,10 +95,16 @@ def test_the_graph_predicts_what_the_network_does_for_one_viewer_and_for_many(
     with torch.no_grad():
         want = in_units(model(torch.from_numpy(user), torch.from_numpy(items)).numpy(), TASKS, 600)
     assert np.isfinite(want).all()
-    np.testing.assert_allclose(ranker.predict_rows(user, items, batch_rows=4), want, rtol=2e-5)
+    np.testing.assert_allclose(ranker.predict_rows(user, items), want, rtol=2e-5)
     one = ranker.predict_rows(np.repeat(user[:1], 9, 0), items)
     (alone,) = ranker._session.run(["predictions"], {"user": user[:1], "items": items})
     np.testing.assert_allclose(alone, one, rtol=1e-6)
+    many = np.tile(user, (40, 1)), np.tile(items, (40, 1))  # more than two pieces
+    in_turn = ranker.predict_rows(*many)
+    np.testing.assert_allclose(in_turn, np.tile(want, (40, 1)), rtol=2e-5)
+    shared = OnnxRanker.load(tmp_path, threads=3)
+    for _ in range(20):  # whoever takes which piece
+        np.testing.assert_array_equal(shared.predict_rows(*many), in_turn)
     quantise(tmp_path / "ranker.onnx", tmp_path / "int8.onnx")
     (tmp_path / "ranker.json").write_text(json.dumps({**manifest, "file": "int8.onnx"}))
     rough = OnnxRanker.load(tmp_path).predict_rows(user, items)

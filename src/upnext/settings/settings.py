@@ -78,7 +78,9 @@ class ServeConfig(Section):
     )
     max_body_mb: Annotated[int, Field(ge=1)] = Field(8, description="largest request body")
     api_keys: tuple[ApiKey, ...] = Field((), description="none: open to whoever reaches the port")
-    ranker_threads: Annotated[int, Field(ge=1)] = Field(1, description="threads of one ranker call")
+    ranker_threads: Annotated[int, Field(ge=1)] = Field(
+        2, description="threads that share the ranking of one page where cores are idle"
+    )
 
 
 class LearnConfig(Section):
