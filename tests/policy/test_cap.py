@@ -1,4 +1,4 @@
-"""A cap against counting."""
+"""A cap's counts against counting."""
 
 from __future__ import annotations
 
@@ -7,32 +7,40 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upnext.policy.cap import Cap
+from upnext.policy.cap import count_in_run
 
 CODES = np.array([-1, 0, 0, 1, 1, 1, 2])
 
 
-@given(
-    placed=st.lists(st.integers(0, 6), max_size=20),
-    cap=st.integers(1, 3),
-    window=st.integers(0, 5),
-)
+def counted(placed: list[int], window: int) -> list[int]:
+    """What each candidate carries after `placed`, slot by slot."""
+    n_in_run, rows = np.zeros(7, np.int32), np.array(placed, np.int64)
+    for n_placed in range(1, len(rows) + 1):
+        count_in_run(CODES, n_in_run, rows[:n_placed], window)
+    return n_in_run.tolist()
+
+
+@given(placed=st.lists(st.integers(0, 6), max_size=20), window=st.integers(0, 5))
 @settings(max_examples=200, deadline=None)
-def test_what_is_forbidden_would_be_one_too_many_in_its_run(
-    placed: list[int], cap: int, window: int
+def test_a_candidate_carries_its_codes_videos_in_the_run_that_the_next_slot_ends(
+    placed: list[int], window: int
 ) -> None:
-    made, before = Cap(CODES, cap, window), np.zeros(7, np.bool_)
-    for n in range(1, len(placed) + 1):
-        changed = made.place(placed[n - 1])
-        earlier = CODES[placed[:n]] if window == 0 else CODES[placed[:n]][n - min(n, window - 1) :]
-        full = [code >= 0 and (earlier == code).sum() >= cap for code in CODES]
-        found = made.forbidden()
-        now = np.zeros(7, np.bool_) if found is None else found.copy()
-        np.testing.assert_array_equal(now, full)
-        assert changed == (not np.array_equal(now, before))
-        before = now
+    run = placed if window == 0 else placed[len(placed) - min(len(placed), window - 1) :]
+    codes = CODES[run]
+    assert counted(placed, window) == [int((codes == c).sum()) if c >= 0 else 0 for c in CODES]
 
 
 @pytest.mark.parametrize("window", [0, 4])
-def test_a_code_that_nobody_has_placed_is_allowed(window: int) -> None:
-    assert Cap(CODES, 1, window).forbidden() is None
+def test_a_code_that_nobody_has_placed_counts_nothing(window: int) -> None:
+    assert counted([], window) == [0] * 7
+
+
+def test_unknown_codes_are_never_counted() -> None:
+    assert counted([0, 0, 0], 0) == [0] * 7
+
+
+def test_a_video_leaves_the_run_window_slots_later() -> None:
+    # rows 1, 3, 4: codes 0, 1, 1. The fourth slot ends a run of three, so the video of code 0 is out of it
+    assert counted([1, 3, 4], 3) == [0, 0, 0, 2, 2, 2, 0]
+    assert counted([1, 3, 4], 0) == [0, 1, 1, 2, 2, 2, 0]
+    assert counted([1, 3, 4], 1) == [0] * 7  # a run of one slot has nothing before it

@@ -1,47 +1,34 @@
-"""A cap: at most so many videos of one code (a creator, a category) in any run of slots."""
+"""A cap: at most so many videos of one code (a creator, a category) in any run of slots.
+
+Each candidate carries how many videos of its own code stand in the run that the next slot ends; it is full where that many are
+allowed. Negative codes are unknown and never counted.
+"""
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
+import numpy.typing as npt
 
-from upnext.core.types import Bool, Int64
+from upnext.core.compiled import compiled
+from upnext.core.types import Int64
 
-_NOBODY: Final = -1
+Int32 = npt.NDArray[np.int32]
 
 
-class Cap:
-    """What one cap forbids for the next slot, kept up slot by slot. Negative codes are unknown and never capped."""
+@compiled
+def count_in_run(codes: Int64, n_in_run: Int32, placed: Int64, window: int) -> None:
+    """Brings n_in_run int32[n] up to the last of `placed`, rows in order of slots, which was counted up to the one before.
 
-    def __init__(self, codes: Int64, cap: int, window: int) -> None:
-        """`codes` int64[n] of the candidates; `window`: slots of the run, 0: the whole page."""
-        self._codes = codes
-        self._cap = cap
-        self._window = window
-        self._placed: list[int] = []  # codes, slot by slot
-        self._counts: dict[int, int] = {}  # over the last window - 1 slots: the next one ends a run
-        self._full: set[int] = set()
-        self._forbidden = np.zeros(len(codes), np.bool_)
+    `codes` int64[n] of the candidates; `window`: slots of the run, 0: the whole page."""
+    _add(codes, n_in_run, codes[placed[-1]], 1)
+    if 0 < window <= len(placed):  # the next slot's run no longer reaches that far back
+        _add(codes, n_in_run, codes[placed[-window]], -1)
 
-    def forbidden(self) -> Bool | None:
-        """bool[n]: the candidates whose code is full; None where no code is."""
-        return self._forbidden if self._full else None
 
-    def place(self, row: int) -> bool:
-        """Counts candidate `row` in the next slot -> whether what is forbidden changed."""
-        came, left = int(self._codes[row]), _NOBODY
-        self._placed.append(came)
-        self._counts[came] = self._counts.get(came, 0) + 1
-        if 0 < self._window <= len(self._placed):
-            left = self._placed[-self._window]
-            self._counts[left] -= 1
-        is_freed = left in self._full and self._counts[left] < self._cap
-        is_filled = came >= 0 and came not in self._full and self._counts[came] >= self._cap
-        if is_freed:
-            self._full.remove(left)
-            self._forbidden = np.isin(self._codes, list(self._full))
-        if is_filled:
-            self._full.add(came)
-            self._forbidden |= self._codes == came
-        return is_freed or is_filled
+@compiled
+def _add(codes: Int64, n_in_run: Int32, code: int, change: int) -> None:
+    if code < 0:
+        return
+    for i in range(len(codes)):
+        if codes[i] == code:
+            n_in_run[i] += change

@@ -22,20 +22,26 @@ from collections.abc import Callable
 
 import numpy as np
 
+from upnext.core.compiled import compiled
 from upnext.core.errors import expected
 from upnext.core.randomness import generator_of, key_of
 from upnext.core.types import Bool, Candidates, Float32, Float64, Int64, Query, Slate
-from upnext.policy.cap import Cap
 from upnext.policy.config import PolicyConfig
-from upnext.policy.page import RULES, Page
+from upnext.policy.page import (
+    RULES,
+    Videos,
+    draw_rows,
+    propensity_of_rows,
+    rules_broken_by_rows,
+    terms_of,
+)
 from upnext.policy.reasons import strongest_sources
 
 N_BEST = 50
+_NOWHERE = -1
 
 CodesOf = Callable[[Int64], Int64]  # item_id int64[n] -> codes int64[n], -1 unknown
-VectorsOf = Callable[
-    [Int64], Float32
-]  # item_id int64[n] -> float32[n, d], unit rows, zeros unknown
+VectorsOf = Callable[[Int64], Float32]  # -> float32[n, d], unit rows, zeros unknown
 
 
 class PlackettLucePolicy:
@@ -51,6 +57,7 @@ class PlackettLucePolicy:
     ) -> None:
         """Without `creators`, `categories` or `vectors` the rules that need them are off."""
         self.config = config
+        self._terms = terms_of(config)
         self._creators = creators
         self._categories = categories
         self._vectors = vectors
@@ -63,22 +70,15 @@ class PlackettLucePolicy:
 
     def draw(self, draw_key: int, size: int, candidates: Candidates, value: Float32) -> Slate:
         """The slate of this key: the same key and candidates give the same slate and propensities."""
-        order, page = self._page(candidates, value)
-        k = min(size, len(candidates))
-        noise = generator_of(draw_key).random(k).tolist()
-        places, propensity, n_eligible = [0] * k, [0.0] * k, [0] * k
-        for slot in range(k):
-            page.weigh()
-            places[slot] = place = page.pick(noise[slot])
-            propensity[slot] = page.probability(place)
-            n_eligible[slot] = page.n_eligible
-            page.place(place)
-        rows = order[np.array(places, np.int64)]
+        order, videos = self._videos(candidates, value)
+        noise = generator_of(draw_key).random(min(size, len(candidates)))
+        places, propensity, n_eligible = draw_rows(self._terms, videos, noise)
+        rows = order.take(places)
         return Slate(
-            item_id=candidates.item_id[rows],
-            value=value[rows],
-            propensity=np.array(propensity, np.float64),
-            n_eligible=np.array(n_eligible, np.int64),
+            item_id=candidates.item_id.take(rows),
+            value=value.take(rows),
+            propensity=propensity,
+            n_eligible=n_eligible,
             reason=strongest_sources(candidates, rows),
             draw_key=draw_key,
         )
@@ -89,50 +89,52 @@ class PlackettLucePolicy:
         """float64[k]: P(slot j holds its video, given the slots before it); 0 where it can't.
 
         A video that is no candidate has probability 0 and no effect on the slots after it."""
-        order, page = self._page(candidates, value)
+        order, videos = self._videos(candidates, value)
         place_of = {item: place for place, item in enumerate(candidates.item_id[order].tolist())}
+        places = np.array(
+            [place_of.pop(item, _NOWHERE) for item in slate.item_id.tolist()], np.int64
+        )
+        can = places != _NOWHERE  # a candidate, and in no earlier slot
         result = np.zeros(len(slate))
-        for slot, item in enumerate(slate.item_id.tolist()):
-            place = place_of.get(item)
-            if place is None or page.is_placed(place):
-                continue
-            page.weigh()
-            result[slot] = page.probability(place)
-            page.place(place)
+        result[can] = propensity_of_rows(self._terms, videos, places[can])
         return result
 
     def broken_rules(self, candidates: Candidates, slate: Slate) -> dict[str, Bool]:
         """{rule: bool[k]} of the rules that some slot breaks; they gave way there, for nothing else was left."""
-        known = np.isin(slate.item_id, candidates.item_id)
         placed = candidates.take(np.isin(candidates.item_id, slate.item_id))
-        order, page = self._page(placed, np.zeros(len(placed), np.float32))
-        item_id = placed.item_id[order]
-        broken = {rule: np.zeros(len(slate), np.bool_) for rule in RULES}
-        for slot in np.flatnonzero(known):
-            place = int(np.searchsorted(item_id, slate.item_id[slot]))
-            for rule, blocked in page.blocked().items():
-                broken[rule][slot] = blocked[place]
-            page.place(place)
-        return {rule: slots for rule, slots in broken.items() if slots.any()}
+        order, videos = self._videos(placed, np.zeros(len(placed), np.float32))
+        known = np.isin(slate.item_id, placed.item_id)
+        places = np.searchsorted(placed.item_id[order], slate.item_id[known])
+        broken = np.zeros((len(slate), len(RULES)), np.bool_)
+        broken[known] = rules_broken_by_rows(self._terms, videos, places)
+        return {rule: slots for rule, slots in zip(RULES, broken.T) if slots.any()}
 
-    def _page(self, candidates: Candidates, value: Float32) -> tuple[Int64, Page]:
-        """(int64[n] the candidates' rows in order of item_id, a page over them in that order).
+    def _videos(self, candidates: Candidates, value: Float32) -> tuple[Int64, Videos]:
+        """(int64[n] the candidates' rows in order of item_id, what the page reads of them in that order).
 
         In that order nothing, no rounding either, depends on the order in which they came."""
         n, config = len(candidates), self.config
         if value.shape != (n,) or not np.isfinite(value).all():
             raise expected("policy value", f"{n} finite numbers", value)
-        order = np.argsort(candidates.item_id)
-        item_id = candidates.item_id[order]
-        caps: dict[str, Cap] = {}
-        if self._creators is not None and config.max_per_creator:
-            caps["creator"] = Cap(self._creators(item_id), config.max_per_creator, 0)
-        if self._categories is not None and config.max_per_category:
-            window = config.category_window
-            caps["category"] = Cap(self._categories(item_id), config.max_per_category, window)
+        order = candidates.item_id.argsort()
+        item_id = candidates.item_id.take(order)
         wants_vectors = config.mmr_lambda < 1 or config.duplicate_similarity < 1
-        vectors = self._vectors(item_id) if self._vectors is not None and wants_vectors else None
-        return order, Page(config, standardised(value[order]), caps, vectors)
+        return order, Videos(
+            z=standardised(value.take(order)),
+            category=_codes(self._categories if config.max_per_category else None, item_id),
+            creator=_codes(self._creators if config.max_per_creator else None, item_id),
+            vectors=_rows(self._vectors if wants_vectors else None, item_id),
+        )
+
+
+def _codes(codes_of: CodesOf | None, item_id: Int64) -> Int64:
+    return codes_of(item_id) if codes_of is not None else np.full(len(item_id), -1)
+
+
+def _rows(vectors_of: VectorsOf | None, item_id: Int64) -> Float32:
+    return (
+        vectors_of(item_id) if vectors_of is not None else np.zeros((len(item_id), 0), np.float32)
+    )
 
 
 def draw_key_of(query: Query) -> int:
@@ -147,15 +149,34 @@ def draw_key_of(query: Query) -> int:
 
 def standardised(value: Float32) -> Float64:
     """float64[n]: (value - mean) / standard deviation of the best N_BEST values; zeros where all are equal."""
-    exact = value.astype(np.float64)
-    if len(exact) == 0:
-        return exact
-    best = np.sort(exact)[-N_BEST:]  # one order of summation, whatever the order of the candidates
-    mean = float(np.add.reduce(best)) / len(best)
-    spread = math.sqrt(float(np.add.reduce(np.square(best - mean))) / len(best))
-    if spread <= 1e-12 * max(1.0, abs(mean)):
+    return _standardised(value, np.sort(value))
+
+
+@compiled
+def _standardised(value: Float32, ascending: Float32) -> Float64:
+    """`ascending`: the values in the one order in which they are summed, whatever the order of the candidates."""
+    if len(value) == 0:
+        return np.zeros(0)
+    mean, spread = _mean_and_spread(ascending[-N_BEST:])
+    if not spread:
         # the best ones are all equal: fall back on the whole request, then on no preference at all
-        spread = float(np.sort(exact).std())
-        if spread <= 1e-12 * max(1.0, abs(mean)):
-            return np.zeros(len(exact))
-    return (exact - mean) / spread
+        _, spread = _mean_and_spread(ascending)
+    if not spread:
+        return np.zeros(len(value))
+    z = np.empty(len(value))
+    for i in range(len(value)):
+        z[i] = (value[i] - mean) / spread
+    return z
+
+
+@compiled
+def _mean_and_spread(value: Float32) -> tuple[float, float]:
+    """(mean, standard deviation), in double precision; 0 where it is but rounding."""
+    total, squares = 0.0, 0.0
+    for one in value:
+        total += one
+    mean = total / len(value)
+    for one in value:
+        squares += (one - mean) ** 2
+    spread = math.sqrt(squares / len(value))
+    return mean, spread if spread > 1e-12 * max(1.0, abs(mean)) else 0.0
