@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upnext.core.distinct import distinct, has_repeats
 from upnext.core.types import Candidates
 
 
+@settings(deadline=None)  # the first call compiles
 @given(st.lists(st.integers(-3, 40) | st.integers(-(2**63), 2**63 - 1), max_size=200))
 def test_every_id_is_found_where_it_first_stands(listed: list[int]) -> None:
     ids = np.array(listed, np.int64)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from upnext.core.id_set import IdSet
@@ -12,6 +12,7 @@ from upnext.core.types import Query, Request, User
 ids = st.lists(st.integers(-4, 40) | st.integers(0, 3).map(lambda i: i << 14), max_size=60)
 
 
+@settings(deadline=None)  # the first call compiles
 @given(ids, ids)
 def test_the_set_has_its_members_and_no_others(members: list[int], asked: list[int]) -> None:
     found = IdSet(np.sort(np.array(members, np.int64))).has(np.array(asked, np.int64))

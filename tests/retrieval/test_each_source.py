@@ -154,11 +154,11 @@ def test_a_video_that_a_followed_creator_uploads_later_is_found_after_a_refresh(
     assert source.fetch(query_of(followed=[1]), 5).item_id.tolist() == [2, 1]
 
 
-def test_what_serving_imports_loads_no_torch():
+def test_what_serving_imports_needs_no_torch():
     modules = ["user_tower", "index", "popular", "trending", "local", "fresh", "followed",
                "item_to_item", "relevant", "config", "covisits"]  # fmt: skip
-    code = "import sys\n" + "\n".join(f"import upnext.retrieval.{name}" for name in modules)
-    code += "\nassert not {'torch', 'onnx', 'scipy'} & set(sys.modules)"
+    code = "import sys\nsys.modules.update(dict.fromkeys(('torch', 'onnx', 'scipy')))\n"  # refuses them
+    code += "\n".join(f"import upnext.retrieval.{name}" for name in modules)
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 

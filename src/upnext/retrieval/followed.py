@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from upnext.core.clock import DAY_US
-from upnext.core.types import NO_ITEMS, Candidates, Float32, Int64, Query
+from upnext.core.compiled import compiled
+from upnext.core.types import NO_ITEMS, Bool, Candidates, Float32, Int64, Query
 from upnext.retrieval.config import FollowedConfig
-from upnext.retrieval.short_list import Allowed, Videos, all_allowed, unseen
+from upnext.retrieval.short_list import Allowed, Videos, all_allowed, is_open, mask_of
 
 
 class Followed:
@@ -25,7 +26,7 @@ class Followed:
         self._config = config or FollowedConfig()
         self._made_us: int | None = None
         self._n_items = 0
-        self._item_id: Int64 = NO_ITEMS  # by creator, newest first
+        self._item_id: Int64 = np.zeros(0, np.int64)  # by creator, newest first
         self._start: Int64 = np.zeros(1, np.int64)  # creator code -> first place in item_id
 
     def refresh(self, time_us: int) -> None:
@@ -48,19 +49,33 @@ class Followed:
         if self._made_us is None:
             self.refresh(query.request.time_us)
         followed = query.user.followed
-        followed = followed[(followed >= 0) & (followed < len(self._start) - 1)]
-        ids = self._newest_of(followed)
-        uploaded_us = self._videos.uploaded_us[ids]
-        keep = unseen(query, ids, self._allowed(query)) & (uploaded_us <= query.request.time_us)
-        ids, uploaded_us = ids[keep], uploaded_us[keep]
+        if not len(followed):
+            return Candidates.of_source(self.name, NO_ITEMS, np.zeros(0, np.float32))
+        allowed = mask_of(self._allowed(query), self._videos.n_items)
+        ids = _newest(
+            followed, self._start, self._item_id, self._config.per_creator,
+            query.left_out.table, allowed,
+        )  # fmt: skip
+        uploaded_us = self._videos.uploaded_us.take(ids)
+        is_out = uploaded_us <= query.request.time_us
+        ids, uploaded_us = ids[is_out], uploaded_us[is_out]
         order = np.lexsort((ids, -uploaded_us))[:k]
         age_d: Float32 = ((query.request.time_us - uploaded_us[order]) / DAY_US).astype(np.float32)
         return Candidates.of_source(self.name, ids[order], -age_d)
 
-    def _newest_of(self, creators: Int64) -> Int64:
-        """The first few places of every creator's range, without a loop."""
-        start, end = self._start[creators], self._start[creators + 1]
-        count = np.minimum(end - start, self._config.per_creator)
-        offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        newest: Int64 = self._item_id[np.repeat(start, count) + offset]
-        return newest
+
+@compiled
+def _newest(
+    creators: Int64, start: Int64, item_id: Int64, per_creator: int, left_out: Int64, allowed: Bool
+) -> Int64:
+    """int64[m]: of the first `per_creator` places of every creator's range, those that may be proposed; unknown creators have none."""
+    newest = np.empty(len(creators) * per_creator, np.int64)
+    n_found = 0
+    for creator in creators:
+        if creator < 0 or creator >= len(start) - 1:
+            continue
+        for place in range(start[creator], min(start[creator + 1], start[creator] + per_creator)):
+            if is_open(item_id[place], left_out, allowed):
+                newest[n_found] = item_id[place]
+                n_found += 1
+    return newest[:n_found]

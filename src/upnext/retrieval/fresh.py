@@ -20,9 +20,9 @@ from upnext.retrieval.short_list import (
     Videos,
     all_allowed,
     counted,
+    first_unseen,
     largest,
     top,
-    unseen,
 )
 
 
@@ -65,13 +65,14 @@ class Fresh:
         """At most k, drawn without replacement, first drawn first; unseen and allowed; the score is the perturbed log value."""
         if self._made_us is None:
             self.refresh(query.request.time_us)
-        request, ids = query.request, self._list.item_id
-        keep = np.flatnonzero(unseen(query, ids, self._allowed(query)))
+        request, newest = query.request, self._list.within(self._allowed(query))
+        rows = first_unseen(newest.item_id, query.left_out.table, len(newest))
         rng = rng_for("fresh", request.seed, request.user_id, request.page)
-        score = self._list.score[keep] + _gumbel(rng, len(keep))
+        score = newest.score.take(rows) + _gumbel(rng, len(rows))
         best = largest(score, k)
-        order = best[np.argsort(-score[best], kind="stable")[:k]]
-        return Candidates.of_source(self.name, ids[keep[order]], score[order].astype(np.float32))
+        order = best.take(np.argsort(-score.take(best), kind="stable")[:k])
+        found = newest.item_id.take(rows.take(order))
+        return Candidates.of_source(self.name, found, score.take(order).astype(np.float32))
 
 
 def _gumbel(rng: np.random.Generator, n: int) -> Float64:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 
-from upnext.core.distinct import distinct
+from upnext.core.compiled import compiled
+from upnext.core.open_addressing import first_place, n_places_for, next_place
 from upnext.core.types import NO_ITEMS, Array, Candidates, Flag, Float32, Float64, Int64, Query
 from upnext.retrieval.config import ItemToItemConfig
 from upnext.retrieval.covisits import Neighbours, seed_weights
-from upnext.retrieval.short_list import Allowed, Videos, all_allowed, best_first, largest, unseen
+from upnext.retrieval.short_list import (
+    Allowed,
+    Videos,
+    all_allowed,
+    best_first,
+    first_open,
+    largest,
+    mask_of,
+)
 
-SMALL_CATALOGUE = 100_000
 _RELEVANT = np.uint16(Flag.RELEVANT)
 _NONE = np.zeros(0, np.float32)
 
@@ -36,30 +44,23 @@ class ItemToItem:
     def fetch(self, query: Query, k: int) -> Candidates:
         """At most k, best first, unseen and allowed; the score is the weighted sum of cosines to the seeds."""
         seeds, weight = self._seeds(query)
-        current = self._current(query)
-        if int(seeds.max(initial=-1)) >= len(self._neighbours.item_id):
-            known = seeds < len(self._neighbours.item_id)
-            seeds, weight = seeds[known], weight[known]
-        ids = self._neighbours.item_id.take(seeds, axis=0).ravel()
-        score = (self._neighbours.score.take(seeds, axis=0) * weight[:, None]).ravel()
-        found, total = _summed(ids, score, self._videos.n_items)
-        if current >= 0:
-            total[found == current] = 0.0
+        found, total = _summed(
+            seeds, weight, self._neighbours.item_id, self._neighbours.score, self._current(query)
+        )
         found, total = self._best(query, found, total, k)
         return Candidates.of_source(self.name, found, total.astype(np.float32))
 
     def _best(self, query: Query, found: Int64, total: Float64, k: int) -> tuple[Int64, Float64]:
         """The k unseen and allowed videos of largest total above 0, best first, ties by id."""
-        allowed = self._allowed(query)
+        allowed = mask_of(self._allowed(query), self._videos.n_items)
         rows = NO_ITEMS
         for n in (2 * k + 64, len(found)):  # the best alone are enough for most viewers
             rows = largest(total, n)
-            rows = rows[unseen(query, found[rows], allowed) & (total[rows] > 0)]
+            rows = rows.take(best_first(found.take(rows), total.take(rows)))
+            rows = rows.take(first_open(found.take(rows), query.left_out.table, allowed, k))
             if len(rows) >= k or n >= len(found):
                 break
-        rows = rows[largest(total[rows], k)]
-        rows = rows[best_first(found[rows], total[rows])[:k]]
-        return found[rows], total[rows]
+        return found.take(rows), total.take(rows)
 
     def _seeds(self, query: Query) -> tuple[Int64, Float32]:
         """(item_id int64[s], weight float32[s]): latest showings oldest first, then the current video."""
@@ -81,17 +82,30 @@ class ItemToItem:
         return self._videos.item_id(current) if current else -1
 
 
-def _summed(ids: Array, score: Array, n_items: int) -> tuple[Int64, Float64]:
-    """(different ids int64[m], their summed scores float64[m]); ids below 0 are left out."""
-    known = ids >= 0
-    if not known.all():
-        ids, score = ids[known], score[known]
-    if (
-        n_items <= SMALL_CATALOGUE
-    ):  # a pass over the catalogue costs less than a sort of the neighbours
-        total: Float64 = np.bincount(ids, score, n_items).astype(np.float64, copy=False)
-        found = np.flatnonzero(total)
-        return found.astype(np.int64), total[found]
-    ids = ids.astype(np.int64)
-    first, number = distinct(ids)
-    return ids[first], np.bincount(number, score, len(first)).astype(np.float64, copy=False)
+@compiled
+def _summed(
+    seeds: Int64, weight: Float32, neighbour: Array, score: Array, current: int
+) -> tuple[Int64, Float64]:
+    """(different neighbours int64[m] of seeds int64[s], their weighted sums of scores float64[m], above 0), without `current`.
+
+    A seed beyond the neighbours' table, a video that came later, has none."""
+    n_at_most = len(seeds) * neighbour.shape[1]
+    table = np.full(n_places_for(n_at_most), -1, np.int32)  # which of the found stands there
+    found, total = np.empty(n_at_most, np.int64), np.empty(n_at_most)
+    n_found = 0
+    for s in range(len(seeds)):
+        if seeds[s] >= len(neighbour):
+            continue
+        for j in range(neighbour.shape[1]):
+            item_id, part = neighbour[seeds[s], j], weight[s] * score[seeds[s], j]
+            if item_id < 0 or item_id == current or part <= 0:
+                continue
+            place = first_place(item_id, len(table))
+            while table[place] >= 0 and found[table[place]] != item_id:
+                place = next_place(place, len(table))
+            if table[place] < 0:
+                table[place] = n_found
+                found[n_found], total[n_found] = item_id, 0.0
+                n_found += 1
+            total[table[place]] += part
+    return found[:n_found], total[:n_found]

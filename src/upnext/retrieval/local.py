@@ -18,9 +18,10 @@ from upnext.retrieval.short_list import (
     all_allowed,
     by_group,
     counted,
+    first_open,
     language_of,
     list_of,
-    unseen,
+    mask_of,
     walk,
 )
 
@@ -68,23 +69,31 @@ class Local:
         if self._made_us is None:
             self.refresh(query.request.time_us)
         latitude, longitude = query.request.latitude, query.request.longitude
-        allowed = self._allowed(query)
         if latitude is None or longitude is None:
             own = list_of(self._by_language, language_of(query, self._videos))
-            return walk([own], query, k, allowed, self.name)
-        place = NO_ITEMS
-        for ring in self._config.rings:
-            place = self._around(latitude, longitude, ring)
-            place = place[unseen(query, self._item_id[place], allowed)]
-            if len(place) >= k:
-                break
-        ids = self._item_id[place]
+            return walk([own], query, k, self._allowed(query), self.name)
+        ids, weight = self._near(query, latitude, longitude, k)
         away_km = distance_km(
             latitude, longitude, self._videos.latitude[ids], self._videos.longitude[ids]
         )
-        score = self._weight[place] * np.exp2(-away_km / self._config.half_distance_km)
+        score = weight * np.exp2(-away_km / self._config.half_distance_km)
         order = np.lexsort((ids, -score))[:k]
         return Candidates.of_source(self.name, ids[order], score[order].astype(np.float32))
+
+    def _near(
+        self, query: Query, latitude: float, longitude: float, k: int
+    ) -> tuple[Int64, Float32]:
+        """(ids int64[m], weights float32[m]) of the unseen, allowed videos of the smallest ring that has k, else of the widest."""
+        allowed = mask_of(self._allowed(query), self._videos.n_items)
+        ids, weight = NO_ITEMS, np.zeros(0, np.float32)
+        for ring in self._config.rings:
+            place = self._around(latitude, longitude, ring)
+            ids = self._item_id.take(place)
+            rows = first_open(ids, query.left_out.table, allowed, len(ids))
+            ids, weight = ids.take(rows), self._weight.take(place.take(rows))
+            if len(ids) >= k:
+                break
+        return ids, weight
 
     def _cell_of(self, latitude: Array, longitude: Array) -> Int64:
         degrees = self._config.cell_degrees

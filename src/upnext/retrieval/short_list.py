@@ -6,14 +6,19 @@ the top past what the viewer has seen or may not see.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from upnext.core.types import NO_ITEMS, Array, Bool, Candidates, Float32, Float64, Int64, Query
+from upnext.core.compiled import compiled
+from upnext.core.id_set import holds
+from upnext.core.types import Array, Bool, Candidates, Float32, Float64, Int64, Query
+
+_N_KEPT: Final = 64  # masks that a list remembers itself under
 
 # bool[n_items] by item_id of what this viewer may be shown (static safety filters); None: all
 Allowed = Callable[[Query], Bool | None]
@@ -57,9 +62,33 @@ class ShortList:
 
     item_id: Int64  # [m]
     score: Float32  # [m]
+    _within: dict[int, tuple[weakref.ref[Bool], ShortList]] = field(
+        default_factory=dict, init=False, repr=False, compare=False
+    )
+
+    def __len__(self) -> int:
+        return len(self.item_id)
+
+    def within(self, allowed: Bool | None) -> ShortList:
+        """What a mask bool[n_items] by item_id lets pass (an id beyond its end does not); None: all.
+
+        Kept for a mask that nobody can change any more: a few thousand flags of a catalogue are as many misses of the cache."""
+        if allowed is None or not len(self):
+            return self
+        known = self._within.get(id(allowed))
+        if known is not None and known[0]() is allowed:
+            return known[1]
+        rows = np.flatnonzero(self.item_id < len(allowed))
+        rows = rows[allowed[self.item_id[rows]]]
+        found = ShortList(self.item_id[rows], self.score[rows])
+        if allowed.flags.owndata and not allowed.flags.writeable:
+            if len(self._within) >= _N_KEPT:
+                self._within.clear()
+            self._within[id(allowed)] = (weakref.ref(allowed), found)
+        return found
 
 
-EMPTY: Final = ShortList(NO_ITEMS, np.zeros(0, np.float32))
+EMPTY: Final = ShortList(np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 def counted(counts: Counts, name: str, time_us: int, n_items: int) -> Float64:
@@ -94,9 +123,9 @@ def largest(values: Array, n: int) -> Int64:
 
 def best_first(item_id: Int64, values: Array) -> Int64:
     """Positions int64[n] by falling value, ties by id."""
-    order = np.argsort(-values, kind="stable")
+    order = np.argsort(-values)
     ranked = values.take(order)
-    if (ranked[1:] == ranked[:-1]).any():  # rare; two keys cost three times one
+    if (ranked[1:] == ranked[:-1]).any():  # rare; two keys cost many times one
         order = np.lexsort((item_id, -values))
     return order
 
@@ -110,18 +139,43 @@ def by_group(values: Array, group: Array, size: int) -> dict[int, ShortList]:
     return {int(code): top(values, size, part) for code, part in zip(codes, parts)}
 
 
-def unseen(query: Query, item_id: Int64, allowed: Bool | None) -> Bool:
-    """bool[n]: allowed, not seen, not served in this session."""
-    keep = ~query.left_out.has(item_id)
-    if allowed is None or not len(item_id):
-        return keep
-    if int(item_id.max()) < len(allowed):
-        keep &= allowed.take(item_id)
-        return keep
-    inside = item_id < len(allowed)
-    keep &= inside
-    keep[inside] &= allowed[item_id[inside]]
-    return keep
+def mask_of(allowed: Bool | None, n_items: int) -> Bool:
+    """bool[n_items] for compiled loops: the mask, or every video where there is none."""
+    return np.ones(n_items, np.bool_) if allowed is None else allowed
+
+
+@compiled
+def is_open(item_id: int, left_out: Int64, allowed: Bool) -> bool:
+    """Whether a video is allowed (one beyond the mask's end is not) and not in the table of an IdSet; for compiled loops."""
+    return item_id < len(allowed) and allowed[item_id] and not holds(left_out, item_id)
+
+
+@compiled
+def first_open(item_id: Int64, left_out: Int64, allowed: Bool, k: int) -> Int64:
+    """Positions int64[m], m <= k, of the first k of ids int64[n] that are allowed and not left out; the walk ends there."""
+    rows = np.empty(min(k, len(item_id)), np.int64)
+    n_found = 0
+    for i in range(len(item_id)):
+        if n_found == k:
+            break
+        if is_open(item_id[i], left_out, allowed):
+            rows[n_found] = i
+            n_found += 1
+    return rows[:n_found]
+
+
+@compiled
+def first_unseen(item_id: Int64, left_out: Int64, k: int) -> Int64:
+    """The same where all are allowed."""
+    rows = np.empty(min(k, len(item_id)), np.int64)
+    n_found = 0
+    for i in range(len(item_id)):
+        if n_found == k:
+            break
+        if not holds(left_out, item_id[i]):
+            rows[n_found] = i
+            n_found += 1
+    return rows[:n_found]
 
 
 def walk(
@@ -130,19 +184,14 @@ def walk(
     """At most k unseen, allowed videos: the first list's, then the next's where that was short.
 
     A later list's scores are lowered to the one before, so that the order of the scores is the order of the lists."""
-    ids, scores, n_found = [NO_ITEMS], [np.zeros(0, np.float32)], 0
+    ids, score = EMPTY.item_id, EMPTY.score
     for part in lists:
-        for chunk in _chunks(len(part.item_id), 2 * k + 64):
-            keep = np.flatnonzero(unseen(query, part.item_id[chunk], allowed))
-            ids.append(part.item_id[chunk].take(keep))
-            scores.append(part.score[chunk].take(keep))
-            n_found += len(keep)
-            if n_found >= k:
-                break
-        if n_found >= k and part is not lists[-1]:
-            break
-    score = np.minimum.accumulate(np.concatenate(scores))
-    found = Candidates.of_source(name, np.concatenate(ids), score)
+        if len(ids) < k and len(part):
+            part = part.within(allowed)
+            rows = first_unseen(part.item_id, query.left_out.table, k)
+            ids = np.concatenate([ids, part.item_id.take(rows)])
+            score = np.concatenate([score, part.score.take(rows)])
+    found = Candidates.of_source(name, ids, np.minimum.accumulate(score))
     return found if len(found) <= k else found.take(np.arange(k))
 
 
@@ -155,9 +204,3 @@ def language_of(query: Query, videos: Videos) -> int:
 def list_of(lists: Mapping[int, ShortList], code: int) -> ShortList:
     """The list of a code; an empty one for an unknown code."""
     return lists.get(code, EMPTY)
-
-
-def _chunks(n: int, first: int) -> Sequence[slice]:
-    if n <= first:
-        return [slice(0, n)] if n else []
-    return [slice(0, first), slice(first, n)]
