@@ -8,9 +8,9 @@ from feature_world import START_US, MemoryView
 
 from upnext.core.clock import DAY_US, HOUR_US
 from upnext.core.types import Candidates, Flag, History, Profile, Query, Request, User
+from upnext.features.catalog_block import distance_km
 from upnext.features.context import Vocabulary
 from upnext.features.counters import CounterTable
-from upnext.features.item_blocks import distance_km
 from upnext.features.plan import FeaturePlan
 
 SHOWN = Flag.IMPRESSION

@@ -6,6 +6,7 @@ A vocabulary is learned from the data at training and travels in the release; a 
 
 from __future__ import annotations
 
+import math
 from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -129,9 +130,10 @@ class ContextEncoder:
         local = int(local_us(moment.time_us, moment.time_zone or profile.time_zone, country))
         at = self._numeric
         places += [self._age + bucket, at + 4 + (local // DAY_US + 3) % 7]
-        row[places] = 1.0
+        for place in places:
+            row[place] = 1.0
         row[at : at + 4] = _CLOCK[(local // HOUR_US) % 24]
         row[at + 11] = moment.logged_in
         row[at + 12] = profile.is_creator
         if profile.signed_up_us is not None:
-            row[at + 13] = np.log1p(max(0, moment.time_us - profile.signed_up_us) / DAY_US) / 8
+            row[at + 13] = math.log1p(max(0, moment.time_us - profile.signed_up_us) / DAY_US) / 8

@@ -16,6 +16,7 @@ from typing import Final, Literal
 import numpy as np
 
 from upnext.core.clock import DAY_US, HOUR_US
+from upnext.core.compiled import compiled
 from upnext.core.types import Float64, Int64
 
 CounterName = Literal[
@@ -37,13 +38,17 @@ PAGE: Final = 1024  # blocks whose versions are stored together
 _WEEK_US: Final = 7 * DAY_US
 _HALF_LIVES_US: Final = (DAY_US, _WEEK_US, 6 * HOUR_US)
 _PER_WEEK: Final = (7, 1, 28)  # half-lives in a week
+_HALVINGS: Final = np.array([0, *_PER_WEEK])  # a week in half-lives, per window
 _N: Final = len(COUNTER_NAMES)
 _C: Final = len(COUNTERS)
 _COLUMNS_OF: Final[dict[str, tuple[int, ...]]] = {
     name: (i, i + _C, i + 2 * _C) + ((3 * _C + TRENDING.index(name),) if name in TRENDING else ())
     for i, name in enumerate(COUNTERS)
 }
+_N_WINDOWS: Final = 4
 _WINDOW: Final = np.repeat([0, 1, 2, 3], [_C, _C, _C, len(TRENDING)])  # 0: total, never decays
+_LEAST, _MOST = -1075, 1000
+_POWERS: Final = np.ldexp(1.0, np.arange(_LEAST, _MOST + 1))  # 2^least is 0
 _NO_ORIGIN: Final = -1
 _MOVE_AFTER_WEEKS: Final = 16  # 2^(28 * 17) is far from the largest float64
 _FLUSH_AFTER: Final = 200_000
@@ -104,18 +109,12 @@ class CounterTable:
             self._flush()
 
     def read(self, item_id: Int64, time_us: int, columns: Int64 | None = None) -> Float64:
-        """float64[n, c]: the counts of n videos as of `time_us`, each column contiguous; zeros for ids never counted.
+        """float64[n, c]: the counts of n videos as of `time_us`; zeros for ids never counted.
 
         columns int64[m], places in COUNTER_NAMES: only these, float64[n, m]."""
         self._flush()
-        if len(item_id) and item_id.max() >= len(self._values):
-            self._grow(int(item_id.max()) // BLOCK + 1)
-        factors = self._factors(self._origin.take(item_id // BLOCK), time_us)
-        rows = self._values.take(item_id, axis=0)  # a row is four lines of cache, and so is a part
-        windows = _WINDOW if columns is None else _WINDOW[columns]
-        counts: Float64 = np.ascontiguousarray(rows.T if columns is None else rows.T[columns])
-        counts *= factors.take(windows, axis=0)
-        return np.maximum(counts, 0.0, out=counts).T
+        values = self._values  # taken before the origins, which grow first: every row has one
+        return _read(values, self._origin, item_id, columns, time_us)
 
     def column(self, name: str, time_us: int) -> Float64:
         """float64[m], m at least every counted id + 1: one of COUNTER_NAMES for all videos as of `time_us`."""
@@ -123,9 +122,8 @@ class CounterTable:
         at = COUNTER_NAMES.index(name)
         counts = self._line(at).copy()
         if _WINDOW[at]:
-            factors = self._factors(self._origin, time_us)[_WINDOW[at]]
             by_block = counts.reshape(-1, BLOCK)
-            by_block *= factors[:, None]
+            by_block *= _factors(self._origin, _WINDOW[at], time_us)[:, None]
         return np.maximum(counts, 0.0, out=counts)
 
     def _line(self, at: int) -> Float64:
@@ -209,17 +207,6 @@ class CounterTable:
         self._origins[block] = week
         self._stale.add(block)
 
-    def _factors(self, origin: Int64, time_us: int) -> Float64:
-        """float64[4, m]: what turns the sums of blocks with these origins into counts at `time_us`: 2^(origin - time / half_life).
-
-        0 where that is too small to matter, bounded above."""
-        factors = np.ones((4, len(origin)))
-        for row, half_life_us, per_week in zip(factors[1:], _HALF_LIVES_US, _PER_WEEK):
-            whole, rest = divmod(time_us, half_life_us)
-            shift = np.minimum(origin * per_week - whole, 1000).astype(np.int32)
-            np.ldexp(math.exp2(-rest / half_life_us), shift, out=row)
-        return factors
-
     def _grow(self, n_blocks: int) -> None:
         have = len(self._origin)
         if n_blocks <= have:
@@ -230,10 +217,84 @@ class CounterTable:
         values[: have * BLOCK] = self._values
         self._origin = np.concatenate([self._origin, np.full(size - have, _NO_ORIGIN, np.int64)])
         self._version = np.concatenate([self._version, np.zeros(size - have, np.uint32)])
-        self._values = values
+        self._values = values  # last: who holds the new table finds the new origins
 
 
 def _power_of_two(time_us: int, half_life_us: int, origin: int) -> float:
     """2^(time / half_life - origin), exact in its whole part."""
     whole, rest = divmod(time_us, half_life_us)
     return math.ldexp(math.exp2(rest / half_life_us), whole - origin)
+
+
+@compiled
+def _read(
+    values: Float64, origin: Int64, item_id: Int64, columns: Int64 | None, time_us: int
+) -> Float64:
+    """float64[n, m]: the counts of n videos. All rows are fetched first: cache misses that wait for no arithmetic overlap."""
+    counts = _sums(values, item_id, columns)
+    window = _WINDOW if columns is None else _WINDOW[columns]
+    passed = _passed(time_us)
+    factor, factor_of = np.ones(len(window)), np.ones(_N_WINDOWS)
+    weeks = _NO_ORIGIN
+    for i in range(len(item_id)):
+        block = item_id[i] // BLOCK
+        own = origin[block] if 0 <= block < len(origin) else _NO_ORIGIN
+        if own != weeks and own != _NO_ORIGIN:  # without an origin all sums but totals are zero
+            weeks = own
+            for w in range(_N_WINDOWS):
+                factor_of[w] = _factor(weeks, w, passed)
+            for j in range(len(window)):
+                factor[j] = factor_of[window[j]]
+        row = counts[i]
+        for j in range(len(row)):
+            row[j] = max(row[j] * factor[j], 0.0)
+    return counts
+
+
+@compiled
+def _sums(values: Float64, item_id: Int64, columns: Int64 | None) -> Float64:
+    """float64[n, m]: the rows of n videos as they stand in the table, or some columns; zeros beyond it."""
+    n_columns = values.shape[1] if columns is None else len(columns)
+    sums = np.empty((len(item_id), n_columns))
+    for i in range(len(item_id)):
+        row = sums[i]
+        if not 0 <= item_id[i] < len(values):
+            row[:] = 0.0
+            continue
+        known = values[item_id[i]]
+        if columns is None:
+            for j in range(n_columns):  # not _N: what is unrolled is not vectorised
+                row[j] = known[j]
+        else:
+            for j in range(n_columns):
+                row[j] = known[columns[j]]
+    return sums
+
+
+@compiled
+def _factors(origin: Int64, window: int, time_us: int) -> Float64:
+    """float64[m]: the factor of one window for m blocks with these origins."""
+    passed = _passed(time_us)
+    factors = np.empty(len(origin))
+    for i in range(len(origin)):
+        factors[i] = _factor(origin[i], window, passed)
+    return factors
+
+
+@compiled
+def _factor(weeks: int, window: int, passed: tuple[Float64, Int64]) -> float:
+    """What turns sums with this origin into counts, 2^(origin - time / half_life): 0 where that is too small to matter, bounded above."""
+    part, whole = passed
+    power = weeks * _HALVINGS[window] - whole[window]
+    factor: float = part[window] * _POWERS[min(max(power, _LEAST), _MOST) - _LEAST]
+    return factor
+
+
+@compiled
+def _passed(time_us: int) -> tuple[Float64, Int64]:
+    """(float64[4], int64[4]): a time per window in half-lives, as 2^-part and the whole ones; the totals know no time."""
+    part, whole = np.ones(_N_WINDOWS), np.zeros(_N_WINDOWS, np.int64)
+    for i, half_life_us in enumerate(_HALF_LIVES_US):
+        whole[1 + i] = time_us // half_life_us
+        part[1 + i] = np.exp2(-(time_us % half_life_us) / half_life_us)
+    return part, whole

@@ -1,22 +1,26 @@
 """All features of a request as two dense arrays, laid out once per release: the same code serves and replays.
 
 The user side is one row (context, summary of the past, optionally the viewer's vector); the item side has one row per candidate.
-Blocks write into their slice of a preallocated array, so the cost is a few numpy calls per block and none per candidate.
+Blocks write their columns straight into the rows of one array, each in a few compiled loops over the candidates.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import accumulate
 from typing import Final
 
 import numpy as np
 
 from upnext.core.types import Candidates, Features, Float32, Query
+from upnext.features.affinity import AffinityBlock
+from upnext.features.catalog_block import CatalogBlock
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
+from upnext.features.counter_block import CounterBlock
 from upnext.features.counters import CounterTable
-from upnext.features.item_blocks import AffinityBlock, CatalogBlock, CounterBlock, SourceBlock
 from upnext.features.reading import Block, ItemColumns, Reading
 from upnext.features.score_block import ScoreBlock
+from upnext.features.source_block import SourceBlock
 from upnext.features.user_summary import SUMMARY_NAMES, fill_summary
 from upnext.features.vector_block import VectorBlock
 from upnext.features.vector_table import VectorTable
@@ -56,11 +60,10 @@ class FeaturePlan:
         self._vectors: VectorBlock | None = None
         if item_static is not None:
             self._vectors = VectorBlock(item_static, static_names)
-        ends = np.cumsum([len(block.names) for block in blocks]).tolist()
-        self._blocks = list(zip(blocks, [0, *ends[:-1]], ends))
-        self._n_columns = ends[-1]  # those of the vectors come after
-        names = [name for block in blocks for name in block.names]
-        self.item_names: tuple[str, ...] = (*names, *(self._vectors.names if self._vectors else ()))
+            blocks.append(self._vectors)
+        sizes = [len(block.names) for block in blocks]
+        self._blocks = list(zip(blocks, accumulate(sizes, initial=0)))  # each with its first column
+        self.item_names: tuple[str, ...] = tuple(name for block in blocks for name in block.names)
         self.user_names: tuple[str, ...] = (
             *self._context.names,
             *SUMMARY_NAMES,
@@ -79,12 +82,8 @@ class FeaturePlan:
         reading = Reading.of(query, candidates, self._view)
         items = np.zeros((len(candidates), len(self.item_names)), np.float32)
         if len(candidates):
-            columns = np.zeros((self._n_columns, len(candidates)), np.float32)
-            for block, start, stop in self._blocks:
-                block.fill(columns[start:stop].T, reading)
-            items[:, : self._n_columns] = columns.T  # written by columns, read by rows
-            if self._vectors is not None:  # vectors come as rows
-                self._vectors.fill(items[:, self._n_columns :], reading)
+            for block, at in self._blocks:
+                block.fill(items, at, reading)
         return Features(
             self._user_row(reading, user_vector), items, self.user_names, self.item_names
         )

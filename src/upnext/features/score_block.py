@@ -15,9 +15,9 @@ class ScoreBlock:
         self._scores = tuple(scores)
         self.names = tuple(f"score:{name}" for name in self._scores)
 
-    def fill(self, out: Float32, reading: Reading) -> None:
-        """float32[n, scores]."""
+    def fill(self, items: Float32, at: int, reading: Reading) -> None:
+        """Writes float32[n, scores] from column `at` on."""
         for i, name in enumerate(self._scores):
             column = reading.candidates.columns.get(name)
             if column is not None:
-                out[:, i] = column
+                items[:, at + i] = column

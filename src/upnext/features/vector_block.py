@@ -7,11 +7,13 @@ from typing import Final
 
 import numpy as np
 
+from upnext.core.compiled import compiled_sums
 from upnext.core.types import Flag, Float32
 from upnext.features.reading import Reading
 from upnext.features.vector_table import VectorTable
 
 N_RECENT = 10
+_LEAST: Final = np.float32(1e-6)  # a shorter vector counts as this long
 _SKIPPED: Final = np.uint16(Flag.SKIPPED)
 
 
@@ -35,29 +37,55 @@ class VectorBlock:
         self._static = _table(item_static)
         assert self._static.size == self._size
 
-    def fill(self, out: Float32, reading: Reading) -> None:
-        """float32[n, s + 4]."""
-        mine = self._static.rows(reading.item_id)
-        out[:, : self._size] = mine
+    def fill(self, items: Float32, at: int, reading: Reading) -> None:
+        """Writes float32[n, s + 4] from column `at` on."""
+        self._static.fill(items, at, reading.item_id)
         history = reading.history
         relevant = history.item_id[reading.relevant]
         skipped = history.item_id[(history.flags & _SKIPPED) != 0][-N_RECENT:]
-        n_relevant, n_skipped = len(relevant), len(skipped)
-        if not n_relevant and not n_skipped and reading.current < 0:
-            return
-        current = [reading.current] if reading.current >= 0 else []
-        past = self._static.rows(np.concatenate([relevant, skipped, np.array(current, np.int64)]))
-        groups = (
-            past[:n_relevant], past[max(0, n_relevant - N_RECENT) : n_relevant],
-            past[n_relevant : n_relevant + n_skipped], past[n_relevant + n_skipped :],
-        )  # fmt: skip
-        means = np.zeros((self._size, len(groups)), np.float32)
-        for i, group in enumerate(groups):
+        current = reading.item_id[:0] if reading.current < 0 else np.array([reading.current])
+        groups = (relevant, relevant[-N_RECENT:], skipped, current)
+        directions = np.zeros((len(groups), self._size), np.float32)
+        for direction, group in zip(directions, groups):
             if len(group):
-                means[:, i] = group.mean(axis=0)
-        means /= np.maximum(np.sqrt((means * means).sum(axis=0)), 1e-6)
-        norms = np.sqrt(np.einsum("ij,ij->i", mine, mine))
-        np.divide(mine @ means, np.maximum(norms, 1e-6)[:, None], out=out[:, self._size :])
+                _set_direction(direction, self._static.rows(group))
+        _fill_cosines(items, at, directions)
+
+
+@compiled_sums
+def _set_direction(direction: Float32, vectors: Float32) -> None:
+    """Writes float32[s], the mean of vectors float32[m, s], of length one; zero stays zero."""
+    for i in range(len(vectors)):
+        for j in range(len(direction)):
+            direction[j] += vectors[i, j]
+    length = np.float32(0)
+    for j in range(len(direction)):
+        direction[j] /= len(vectors)
+        length += direction[j] * direction[j]
+    length = max(np.sqrt(length), _LEAST)
+    for j in range(len(direction)):
+        direction[j] /= length
+
+
+@compiled_sums
+def _fill_cosines(items: Float32, at: int, directions: Float32) -> None:
+    """Writes a column per direction float32[4, s]: its cosine with the vector that stands in the s columns from `at` on."""
+    size = directions.shape[1]
+    for i in range(len(items)):
+        vector = items[i, at : at + size]
+        square = np.float32(0)
+        relevant, recent, skipped, current = square, square, square, square
+        for j in range(size):
+            square += vector[j] * vector[j]
+            relevant += vector[j] * directions[0, j]
+            recent += vector[j] * directions[1, j]
+            skipped += vector[j] * directions[2, j]
+            current += vector[j] * directions[3, j]
+        length = max(np.sqrt(square), _LEAST)
+        items[i, at + size] = relevant / length
+        items[i, at + size + 1] = recent / length
+        items[i, at + size + 2] = skipped / length
+        items[i, at + size + 3] = current / length
 
 
 def _table(item_static: Float32 | VectorTable) -> VectorTable:

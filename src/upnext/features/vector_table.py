@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from upnext.core.compiled import compiled, compiled_sums
 from upnext.core.errors import expected
 from upnext.core.types import Array, Float32, Int64
 
@@ -22,17 +23,17 @@ class VectorTable:
 
     def rows(self, item_id: Int64) -> Float32:
         """float32[n, d]; zeros for a video that has no vector yet."""
-        n_base = len(self._base)
-        if not len(item_id) or int(item_id.max()) < n_base:
-            # take, not an index: it copies row by row, twice as quick where every row is a cache miss
-            return self._base.take(item_id, axis=0).astype(np.float32, copy=False)
-        rows = np.zeros((len(item_id), self.size), np.float32)
-        old = item_id < n_base
-        rows[old] = self._base[item_id[old]]
-        later = self._later
-        new = ~old & (item_id < n_base + len(later))
-        rows[new] = later[item_id[new] - n_base]
+        rows = np.empty((len(item_id), self.size), np.float32)
+        _fill(rows, 0, self._base, self._later, item_id)
         return rows
+
+    def fill(self, out: Float32, at: int, item_id: Int64) -> None:
+        """Writes the rows into columns `at` to `at + d` of out float32[n, f]."""
+        _fill(out, at, self._base, self._later, item_id)
+
+    def products(self, item_id: Int64, vector: Float32) -> Float32:
+        """float32[n]: the inner products of the rows with a vector float32[d]; 0 for a video that has no vector yet."""
+        return _products(self._base, self._later, item_id, vector)
 
     def put(self, item_id: Int64, vectors: Float32) -> None:
         """Sets the rows of ids int64[m] to float32[m, d], in this process only."""
@@ -52,3 +53,42 @@ class VectorTable:
             self._later = grown  # readers see the old table or the whole new one
         else:
             self._later[later] = vectors[~old]
+
+
+@compiled
+def _fill(out: Float32, at: int, base: Array, later: Float32, item_id: Int64) -> None:
+    n_base, n_all, size = len(base), len(base) + len(later), base.shape[1]
+    for i in range(len(item_id)):
+        item = item_id[i]
+        row = out[
+            i, at : at + size
+        ]  # a loop over two slices is vectorised, one over offsets is not
+        if 0 <= item < n_base:
+            vector = base[item]
+            for j in range(size):
+                row[j] = vector[j]
+        elif n_base <= item < n_all:
+            row[:] = later[item - n_base]
+        else:
+            row[:] = 0.0
+
+
+@compiled_sums
+def _products(base: Array, later: Float32, item_id: Int64, vector: Float32) -> Float32:
+    n_base = len(base)
+    products = np.zeros(len(item_id), np.float32)
+    for i in range(len(item_id)):
+        item = item_id[i]
+        if 0 <= item < n_base:
+            products[i] = _product(base[item], vector)
+        elif n_base <= item < n_base + len(later):
+            products[i] = _product(later[item - n_base], vector)
+    return products
+
+
+@compiled_sums
+def _product(left: Float32, right: Float32) -> np.float32:
+    total = np.float32(0.0)
+    for j in range(len(right)):
+        total += left[j] * right[j]
+    return total
