@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
@@ -35,3 +37,10 @@ def has_repeats(ids: _Int64) -> bool:
     """Whether an id stands more than once in ids int64[n]."""
     first, _ = distinct(ids)
     return len(first) < len(ids)
+
+
+@compiled
+def place(column: npt.NDArray[np.float32], rows: _Int64, values: npt.NDArray[Any]) -> None:
+    """Writes values [m] into some rows int64[m] of a column: numpy's own indexed writing has several times the overhead."""
+    for i in range(len(rows)):
+        column[rows[i]] = values[i]

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from upnext.core.distinct import distinct, has_repeats
+from upnext.core.distinct import distinct, has_repeats, place
 from upnext.core.errors import expected
 from upnext.core.id_set import IdSet
 
@@ -213,16 +213,15 @@ class Candidates:
             return Candidates(NO_ITEMS)
         everything = np.concatenate([p.item_id for p in parts])
         first, rows = distinct(everything)
-        columns: dict[str, Array] = {}
+        names = list(dict.fromkeys(name for part in parts for name in part.columns))
+        columns = dict(zip(names, np.full((len(names), len(first)), np.nan, np.float32)))
         start = 0
         for part in parts:
             part_rows = rows[start : start + len(part)]
             for name, column in part.columns.items():
-                if name not in columns:
-                    columns[name] = np.full(len(first), np.nan, np.float32)
-                columns[name][part_rows] = column
+                place(columns[name], part_rows, column)
             start += len(part)
-        return Candidates(everything[first], columns)
+        return Candidates(everything.take(first), columns)
 
     def sources(self) -> tuple[str, ...]:
         """The names of the sources that have a column here."""

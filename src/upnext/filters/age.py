@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
+import math
 from typing import Final
 
 import numpy as np
 
 from upnext.core.types import Bool, Candidates, Query
-from upnext.filters.catalog_columns import CatalogColumns, Rows, in_catalog
+from upnext.filters.catalog_columns import CatalogColumns, in_limits
 from upnext.filters.config import FiltersConfig
 
 
@@ -24,14 +24,11 @@ class Age:
 
     def keep(self, query: Query, candidates: Candidates) -> Bool:
         """bool[n]: True where the video's min_age is at most the viewer's age."""
-        return in_catalog(candidates.item_id, self._view, partial(self._passes, query))
+        return in_limits(candidates.item_id, self._view.min_age, -math.inf, self.age_of(query))
 
     def allowed_mask(self, query: Query) -> Bool:
         """bool[n_items]: the same for the whole catalogue."""
-        return self._passes(query, slice(None))
-
-    def _passes(self, query: Query, rows: Rows) -> Bool:
-        return np.asarray(self._view.min_age[rows] <= self.age_of(query))
+        return np.asarray(self._view.min_age <= self.age_of(query))
 
     def age_of(self, query: Query) -> int:
         """The age that the viewer is taken to have, years."""

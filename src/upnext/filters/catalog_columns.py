@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from upnext.core.types import Bool, Float32, Int64
+from upnext.core.compiled import compiled
+from upnext.core.types import Array, Bool, Float32, Int64
 
 
 class CatalogColumns(Protocol):
@@ -32,15 +32,15 @@ class CatalogColumns(Protocol):
     def item_ids(self, video_ids: list[str]) -> Int64: ...
 
 
-Rows = Int64 | slice  # item_ids, or all of them
+def in_limits(item_id: Int64, column: Array, least: float, most: float) -> Bool:
+    """bool[n]: whether a column by item_id lies between two limits; False for an id that the catalogue does not have (yet)."""
+    return _in_limits(item_id, column, float(least), float(most))
 
 
-def in_catalog(item_id: Int64, view: CatalogColumns, passes: Callable[[Rows], Bool]) -> Bool:
-    """bool[n]: what `passes` says of n ids; False for an id that the catalogue does not have (yet)."""
-    n_items = view.n_items
-    if not len(item_id) or (item_id.min() >= 0 and item_id.max() < n_items):
-        return passes(item_id)
-    known = (item_id >= 0) & (item_id < n_items)
-    keep = np.zeros(len(item_id), np.bool_)
-    keep[known] = passes(item_id[known])
+@compiled
+def _in_limits(item_id: Int64, column: Array, least: float, most: float) -> Bool:
+    keep = np.empty(len(item_id), np.bool_)
+    for i in range(len(item_id)):
+        known = 0 <= item_id[i] < len(column)
+        keep[i] = known and least <= column[item_id[i]] <= most
     return keep

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
 from upnext.core.types import Bool, Candidates, Query
-from upnext.filters.catalog_columns import CatalogColumns, Rows, in_catalog
+from upnext.filters.catalog_columns import CatalogColumns, in_limits
 
 
 class Country:
@@ -20,12 +19,8 @@ class Country:
 
     def keep(self, query: Query, candidates: Candidates) -> Bool:
         """bool[n]: True where the video is allowed in the viewer's country."""
-        return in_catalog(candidates.item_id, self._view, partial(self._passes, query))
+        return in_limits(candidates.item_id, self.allowed_mask(query), True, True)
 
     def allowed_mask(self, query: Query) -> Bool:
         """bool[n_items]: the same for the whole catalogue."""
-        return self._passes(query, slice(None))
-
-    def _passes(self, query: Query, rows: Rows) -> Bool:
-        country = query.request.country or query.user.profile.country
-        return self._view.allowed_in(country)[rows]
+        return self._view.allowed_in(query.request.country or query.user.profile.country)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Final
 
 import numpy as np
 
 from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.types import Bool, Candidates, Query
-from upnext.filters.catalog_columns import CatalogColumns, Rows, in_catalog
+from upnext.filters.catalog_columns import CatalogColumns, in_limits
 
 _ACTIVE: Final = VIDEO_STATUSES.index("active")
 
@@ -25,11 +24,8 @@ class Status:
 
     def keep(self, query: Query, candidates: Candidates) -> Bool:
         """bool[n]: True where the video is active."""
-        return in_catalog(candidates.item_id, self._view, partial(self._passes, query))
+        return in_limits(candidates.item_id, self._view.status, _ACTIVE, _ACTIVE)
 
     def allowed_mask(self, query: Query) -> Bool:
         """bool[n_items]: the same for the whole catalogue."""
-        return self._passes(query, slice(None))
-
-    def _passes(self, query: Query, rows: Rows) -> Bool:
-        return np.asarray(self._view.status[rows] == _ACTIVE)
+        return np.asarray(self._view.status == _ACTIVE)

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-from upnext.core.types import Candidates, Float32, Query
+from upnext.core.compiled import compiled
+from upnext.core.types import Candidates, Float32, Float64, Query
 from upnext.features.counters import COUNTER_NAMES, CounterTable
 from upnext.features.vector_table import VectorTable
 
@@ -51,36 +52,66 @@ class Blend:
     weights: Mapping[str, float]
     tower: ViewerTower | None = None
     vectors: VectorTable | None = None
+    _weight: Float32 = field(init=False, repr=False, compare=False)  # [len(COLUMNS)]
+
+    def __post_init__(self) -> None:
+        weight = np.array([self.weights.get(name, 0.0) for name in COLUMNS], np.float32)
+        object.__setattr__(self, "_weight", weight)
 
     def columns(self, query: Query, candidates: Candidates, *, with_tower: bool = True) -> Float32:
         """float32[n, len(COLUMNS)]; without the tower its column is zero."""
         n = len(candidates)
-        rows = np.zeros((n, len(COLUMNS)), np.float32)
         if not n:
-            return rows
+            return np.zeros((0, len(COLUMNS)), np.float32)
+        tower = np.zeros(n, np.float32)
         if with_tower and self.tower is not None and self.vectors is not None:
-            rows[:, 0] = self.vectors.rows(candidates.item_id) @ self.tower.vector(query)
+            tower = self.vectors.products(candidates.item_id, self.tower.vector(query))
         near = candidates.columns.get("source:item_to_item")
-        if near is not None:
-            np.copyto(rows[:, 1], near, where=near == near)  # NaN: not proposed by it
-        counts = self.counters.read(candidates.item_id, query.request.time_us, _COUNTS).T
-        rows[:, 2:7] = np.log1p(counts[:5]).T
-        rows[:, 7] = (counts[2] + 6.0) / (counts[5] + 20.0)
-        rows[:, 8:10] = rows[:, [0, 5]] / (1.0 + len(query.user.history))
-        return rows
+        if near is None:
+            near = np.zeros(n, np.float32)
+        counts = self.counters.read(candidates.item_id, query.request.time_us, _COUNTS)
+        return _columns(tower, near, counts, np.log1p(counts), len(query.user.history))
 
     def scored(
         self, query: Query, candidates: Candidates, *, with_tower: bool = True
     ) -> Candidates:
         """The candidates with the columns "tower" and "blend"."""
         rows = self.columns(query, candidates, with_tower=with_tower)
-        weight = np.array([self.weights.get(name, 0.0) for name in COLUMNS], np.float32)
-        return candidates.with_columns(tower=rows[:, 0], blend=rows @ weight)
+        tower, blend = _scores(rows, self._weight)
+        return candidates.with_columns(tower=tower, blend=blend)
 
     def save(self, folder: Path) -> None:
         """Writes blend.json."""
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "blend.json").write_text(json.dumps(dict(self.weights), indent=1), "utf-8")
+
+
+@compiled
+def _columns(
+    tower: Float32, near: Float32, counts: Float64, logs: Float64, n_history: int
+) -> Float32:
+    """float32[n, len(COLUMNS)] of the cosines [n], item-to-item sums [n] (NaN: not proposed by it), _COUNTS [n, 6] and their log1p."""
+    rows = np.empty((len(tower), len(COLUMNS)), np.float32)
+    for i in range(len(tower)):
+        rows[i, 0] = tower[i]
+        rows[i, 1] = 0.0 if np.isnan(near[i]) else near[i]
+        for j in range(5):
+            rows[i, 2 + j] = logs[i, j]
+        rows[i, 7] = (counts[i, 2] + 6.0) / (counts[i, 5] + 20.0)
+        rows[i, 8] = rows[i, 0] / np.float32(1 + n_history)
+        rows[i, 9] = rows[i, 5] / np.float32(1 + n_history)
+    return rows
+
+
+@compiled
+def _scores(rows: Float32, weight: Float32) -> tuple[Float32, Float32]:
+    """(cosines float32[n], scores float32[n]): the first column, and the weighted sum of all."""
+    tower, blend = np.empty(len(rows), np.float32), np.zeros(len(rows), np.float32)
+    for i in range(len(rows)):
+        tower[i] = rows[i, 0]
+        for j in range(len(weight)):
+            blend[i] += rows[i, j] * weight[j]
+    return tower, blend
 
 
 def load_weights(folder: Path) -> dict[str, float]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from upnext.core.compiled import compiled
 from upnext.core.errors import Unavailable
 from upnext.core.protocols import Filter
 from upnext.core.types import Bool, Candidates, Float64, Int64, Query, Trace
@@ -70,10 +71,20 @@ def votes(
             if f"filter:{one.name}" not in trace.degraded:
                 trace.degraded.append(f"filter:{one.name}")
             continue
+        n_removed = _take_out(kept, keep)
         if removed is not None:
-            removed[one.name] = removed.get(one.name, 0) + int((kept & ~keep).sum())
-        kept &= keep
+            removed[one.name] = removed.get(one.name, 0) + n_removed
     return kept
+
+
+@compiled
+def _take_out(kept: Bool, keep: Bool) -> int:
+    """Clears the rows of `kept` that one filter votes against -> how many were kept before."""
+    n_removed = 0
+    for i in range(len(kept)):
+        n_removed += kept[i] and not keep[i]
+        kept[i] &= keep[i]
+    return n_removed
 
 
 def best_of(ids: Int64, value: Float64, n: int) -> Int64:

@@ -7,12 +7,11 @@ features.context; the example's age, which is 0 when serving. Everything is stri
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from upnext.core.types import NO_ITEMS, Array, Bool, Flag, Float32, History, Int64
+from upnext.core.types import NO_ITEMS, Array, Bool, Flag, Float32, Int64
 from upnext.retrieval.config import TwoTowerConfig
 
 N_AGE = 3
@@ -35,15 +34,6 @@ def groups_of(config: TwoTowerConfig) -> tuple[Group, ...]:
         Group("liked", Flag.LIKE, config.n_liked),
         Group("recent", 0, config.n_recent),
     )
-
-
-def members(history: History, group: Group) -> Int64:
-    """int64[<= n_last]: the group's videos in a history, oldest first."""
-    if not group.flags:
-        return history.item_id[-group.n_last :]
-    chosen = (history.flags & np.uint16(group.flags)) != 0
-    latest: Int64 = history.item_id[chosen][-group.n_last :]
-    return latest
 
 
 def windows(
@@ -71,22 +61,6 @@ def row_size(config: TwoTowerConfig, n_context: int) -> int:
     return n_groups * (config.input_size + 1) + config.input_size + 1 + n_context + N_AGE
 
 
-def assemble(
-    pooled: Sequence[Float32], counts: Float32, searched: Float32, n_searched: Float32,
-    context: Float32, age: Float32,
-) -> Float32:  # fmt: skip
-    """float32[b, f]: the parts side by side. counts float32[b, groups], n_searched float32[b, 1]."""
-    parts: list[Array] = [
-        *pooled,
-        np.log1p(counts) / 4,
-        searched,
-        np.log1p(n_searched) / 4,
-        context,
-        age,
-    ]
-    return np.concatenate(parts, axis=1, dtype=np.float32)
-
-
 def token_rows(tokens: Int64, n_buckets: int, n_last: int | None = None) -> Int64:
     """The table rows of searched tokens, sorted so that their order can't show."""
     if n_last is not None:
@@ -105,15 +79,15 @@ def mean_of(table: Array, rows: Int64) -> Float32:
 
 
 def serving_row(
-    vectors: Sequence[Float32], counts: Sequence[int], searched: Float32, n_searched: int,
-    context: Float32,
-) -> Float32:  # fmt: skip
-    """float32[1, f]: the row of one viewer now: age columns are 0."""
-    return assemble(
-        [v[None] for v in vectors],
-        np.asarray([counts], np.float32),
-        searched[None],
-        np.asarray([[n_searched]], np.float32),
-        context[None],
-        np.zeros((1, N_AGE), np.float32),
-    )
+    pooled: Float32, counts: Float32, searched: Float32, n_searched: int, context: Float32
+) -> Float32:
+    """float32[1, f]: the row of one viewer now, its age columns 0. pooled float32[g, d_in] and counts float32[g] of the groups."""
+    parts: list[Array] = [
+        pooled.ravel(),
+        np.log1p(counts) / 4,
+        searched,
+        np.log1p(np.array([n_searched], np.float32)) / 4,
+        context,
+        np.zeros(N_AGE, np.float32),
+    ]
+    return np.concatenate(parts)[None]

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 import onnxruntime as ort
 
+from upnext.core.compiled import compiled
 from upnext.core.errors import expected
-from upnext.core.types import Bool, Float32, Int64, Query
+from upnext.core.types import Bool, Float32, Int64, Query, UInt16
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.retrieval.config import TwoTowerConfig
-from upnext.retrieval.user_inputs import groups_of, mean_of, members, serving_row, token_rows
+from upnext.retrieval.user_inputs import groups_of, mean_of, serving_row, token_rows
 
 
 class UserTower:
@@ -29,7 +30,9 @@ class UserTower:
         self.config = TwoTowerConfig.model_validate(meta["config"])
         self.n_content = int(meta["n_content"])
         self._context = ContextEncoder(Vocabulary.from_json(meta["vocabulary"]))
-        self._groups = groups_of(self.config)
+        groups = groups_of(self.config)
+        self._group_flags = np.array([group.flags for group in groups], np.uint16)
+        self._group_sizes = np.array([group.n_last for group in groups], np.int64)
         self._base = np.asarray(np.load(folder / "item_inputs.npy", mmap_mode="c"))
         self._n_base = len(self._base)
         self._later = np.zeros((0, self._base.shape[1]), np.float32)  # ids from n_base on
@@ -58,10 +61,11 @@ class UserTower:
 
     def row(self, query: Query) -> Float32:
         """float32[1, f]: what the user tower reads of a query."""
-        history = query.user.history.last(self.config.history_rows)
-        items = [members(history, group) for group in self._groups]
-        counts = [len(part) for part in items]
-        pooled = self._means(np.concatenate(items), counts)
+        history = query.user.history
+        pooled, counts = pooled_groups(
+            history.item_id, history.flags, max(0, len(history) - self.config.history_rows),
+            self._group_flags, self._group_sizes, self._base, self._later, self._has_later,
+        )  # fmt: skip
         tokens = token_rows(query.user.searches, self.config.search_buckets, self.config.n_searches)
         moment = Moment.of(query.request, query.user.profile)
         context = self._context.encode([moment])[0]
@@ -96,27 +100,52 @@ class UserTower:
         self._later[later] = inputs[~is_old]
         self._has_later[later] = True
 
-    def _means(self, items: Int64, counts: Sequence[int]) -> list[Float32]:
-        """float32[d_in] of each group: the mean of its known items' input vectors; zeros for none. items: the groups' one after the other."""
-        rows = self._base.take(np.minimum(items, self._n_base - 1), axis=0)
-        known: Bool | None = None
-        if items.max(initial=-1) >= self._n_base:
-            known = items < self._n_base
-            later = np.flatnonzero(~known)
-            place = items[later] - self._n_base
-            inside = place < len(self._has_later)
-            later, place = later[inside], place[inside]
-            later, place = later[self._has_later[place]], place[self._has_later[place]]
-            rows[later] = self._later[place]
-            known[later] = True
-        means, start = [], 0
-        for count in counts:
-            part = rows[start : start + count]
-            if known is not None:
-                part = part[known[start : start + count]]
-            start += count
-            means.append(part.mean(0) if len(part) else np.zeros(part.shape[1], np.float32))
-        return means
+
+@compiled
+def pooled_groups(
+    item_id: Int64, flags: UInt16, oldest: int, group_flags: UInt16, group_sizes: Int64,
+    base: Float32, later: Float32, has_later: Bool,
+) -> tuple[Float32, Float32]:  # fmt: skip
+    """(means float32[g, d_in], counts float32[g]) of each group's latest members among rows `oldest` and later of a history.
+
+    A group's members have one of its flags (0: any row). A video without a vector counts, but is not in the mean; no vectors: zeros."""
+    means = np.zeros((len(group_sizes), base.shape[1]), np.float32)
+    counts = np.zeros(len(group_sizes), np.float32)
+    n_base, n_later = len(base), min(len(later), len(has_later))  # the two grow one after the other
+    for g in range(len(group_sizes)):
+        n_known = 0
+        for row in range(_first_member(flags, oldest, group_flags[g], group_sizes[g]), len(flags)):
+            if group_flags[g] != 0 and flags[row] & group_flags[g] == 0:
+                continue
+            counts[g] += 1
+            place = item_id[row] - n_base
+            if place < 0:
+                _add(means[g], base[item_id[row]])
+                n_known += 1
+            elif place < n_later and has_later[place]:
+                _add(means[g], later[place])
+                n_known += 1
+        if n_known:
+            means[g] /= np.float32(n_known)
+    return means, counts
+
+
+@compiled
+def _add(total: Float32, vector: Float32) -> None:
+    for d in range(len(total)):
+        total[d] += vector[d]
+
+
+@compiled
+def _first_member(flags: UInt16, oldest: int, group_flags: int, size: int) -> int:
+    """The row from which on a history has `size` members of a group, else `oldest`."""
+    n_members = 0
+    for row in range(len(flags) - 1, oldest - 1, -1):
+        if group_flags == 0 or flags[row] & group_flags != 0:
+            n_members += 1
+            if n_members == size:
+                return row
+    return oldest
 
 
 def _session(path: Path) -> ort.InferenceSession:
