@@ -52,10 +52,30 @@ def test_rows_are_what_was_shown_what_was_relevant_soon_and_a_sample_of_the_rest
     found = gathered(world, 1)
     labels = found.ranker.labels
     assert len(found.ranker) == 3 + 1 + 4  # 55 was not retrieved: no row can stand for it
-    np.testing.assert_array_equal(labels["relevant"], [0, 1, np.nan, 1, 0, 0, 0, 0])
+    # 1 was shown to no effect: it stands for the relevant head where the sample drew it
+    np.testing.assert_array_equal(labels["relevant"], [np.nan, 1, np.nan, 1, 0, 0, 0, 0])
     np.testing.assert_array_equal(labels["relevant_shown"], [0, 1, 0, *[np.nan] * 5])
     np.testing.assert_array_equal(labels["click"], [0, 0, 0, *[np.nan] * 5])
     assert set(found.ranker.requests()) == {0}
+
+
+def test_the_relevant_head_learns_from_an_even_sample_of_all_others_shown_or_not(
+    world: Assembled,
+) -> None:
+    n = 3_000
+    rows = gathered(world, n).ranker
+    told = np.isfinite(rows.labels["relevant"])
+    assert np.bincount(rows.requests()[told]).tolist() == [2 + 4] * (n + n // OPEN_EVERY)
+    first = np.flatnonzero(np.diff(rows.requests(), prepend=-1))
+    n_others = len(world.pipeline.retrieved(past(1)[0].query)) - 2
+    # 1, the first shown, is drawn as often as any other: a binomial share, its standard deviation below .007
+    assert told[first].mean() == pytest.approx(4 / n_others, abs=0.028)
+
+
+def test_without_a_sample_the_shown_alone_are_rows(world: Assembled) -> None:
+    found = gather_rows(past(1), world, Drawing(1.0, 0, 0), NoProgress())
+    np.testing.assert_array_equal(found.ranker.labels["relevant"], [0, 1, np.nan, 1])
+    assert len(found.choices) == 0
 
 
 def test_some_requests_are_listed_again_with_seen_videos_let_in_for_the_relevant_head_alone(
@@ -66,7 +86,7 @@ def test_some_requests_are_listed_again_with_seen_videos_let_in_for_the_relevant
     assert len(rows) == (OPEN_EVERY + 1) * 8
     assert rows.requests().max() == OPEN_EVERY  # the second list is a list of its own
     again = rows.requests() == OPEN_EVERY
-    assert np.isfinite(rows.labels["relevant"][again]).sum() == 7
+    assert np.isfinite(rows.labels["relevant"][again]).sum() == 2 + 4
     assert all(
         np.isnan(rows.labels[task][again]).all() for task in rows.labels if task != "relevant"
     )

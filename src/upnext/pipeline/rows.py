@@ -1,9 +1,10 @@
 """The ranker's rows: the log replayed through the serving pipeline, request by request.
 
 Every drawn request is retrieved as it would have been served, its features read at that instant, and its rows are what was shown (with what came
-of it), what was retrieved and found relevant on a later page soon after, and a sample of the rest (not relevant, as far as the log tells). So the relevant head learns the order of
-exactly the lists that it will rank; its scale is that of the sample (weighting each row by what it stands for gives the same order in
-expectation with 30 times the variance, and ranked worse). A few requests are listed a second time with nothing excluded as seen, for the relevant
+of it), what was retrieved and found relevant on a later page soon after, and a sample of the rest (not relevant, as far as the log tells). The
+relevant head learns from the relevant and from an even sample of all others that it would have ranked, shown or not; so it learns the order of exactly those
+lists, and its scale is that of the sample. With every shown video among the others it would hold against a video that it is one of those that are
+shown. A few requests are listed a second time with nothing excluded as seen, for the relevant
 head alone: it must know what having been seen means, and every other list says that nothing was. Features are read on the whole list before the
 sample is drawn: places inside a source's list stay those of serving.
 """
@@ -18,7 +19,7 @@ import numpy as np
 from upnext.core.clock import MINUTE_US
 from upnext.core.protocols import Progress
 from upnext.core.randomness import key_of, rng_for
-from upnext.core.types import NO_ITEMS, Bool, Candidates, Float32, Int64, Query
+from upnext.core.types import NO_ITEMS, Candidates, Float32, Int64, Query
 from upnext.features.replay import Replayed
 from upnext.pipeline.assemble import Assembled
 from upnext.pipeline.blend import COLUMNS as BLEND_COLUMNS
@@ -135,19 +136,30 @@ def _add(
     features = pipeline.features.read(query, candidates)
     place = {int(item): row for row, item in enumerate(candidates.item_id)}
     shown = np.array([place[int(item)] for item in replayed.item_id], np.int64)
-    is_soon = np.isin(candidates.item_id, replayed.soon)
     is_shown = np.isin(candidates.item_id, replayed.item_id)
-    drawn = np.sort(rng.permutation(np.flatnonzero(~is_shown & ~is_soon))[:n_unshown])
-    rows = np.concatenate([shown, np.flatnonzero(is_soon & ~is_shown), drawn])
-    is_listed = rows < len(ranked)
+    is_relevant = np.isin(candidates.item_id, _relevant(replayed))
+    is_listed = np.arange(len(candidates)) < len(ranked)
+    told = is_listed & is_relevant
+    if n_unshown:
+        told[rng.permutation(np.flatnonzero(is_listed & ~is_relevant))[:n_unshown]] = True
+    else:  # shown rows alone
+        told |= is_listed & is_shown
+    rows = np.concatenate([shown, np.flatnonzero(told & ~is_shown)])
     columns.user.append(features.user)
     columns.items.append(features.items[rows])
     columns.blend.append(pipeline.blend.columns(query, candidates.take(rows)))
     columns.weight.append(np.ones(len(rows), np.float32))
+    relevant = np.where(told, is_relevant, np.nan).astype(np.float32)[rows]
     columns.n.append(len(rows))
     columns.group.append(key_of(query.request.user_id) >> 1)
     columns.time_us.append(query.request.time_us + is_open)  # a list of its own
-    _add_labels(columns, replayed, is_listed, is_soon[rows], is_open=is_open)
+    _add_labels(columns, replayed, relevant, is_open=is_open)
+
+
+def _relevant(replayed: Replayed) -> Int64:
+    """What the viewer found relevant, on this page or soon after."""
+    shown = replayed.item_id[replayed.labels["relevant"] > 0]
+    return np.concatenate([shown, replayed.soon])
 
 
 def _choices(
@@ -158,8 +170,7 @@ def _choices(
     n_others: int,
     rng: np.random.Generator,
 ) -> Choices:
-    shown = replayed.item_id[replayed.labels["relevant"] > 0]
-    is_relevant = np.isin(retrieved.item_id, np.concatenate([shown, replayed.soon]))
+    is_relevant = np.isin(retrieved.item_id, _relevant(replayed))
     relevant, others = np.flatnonzero(is_relevant), np.flatnonzero(~is_relevant)
     rows = np.concatenate([relevant, np.sort(rng.permutation(others)[:n_others])])
     if not len(relevant):  # says nothing
@@ -172,14 +183,9 @@ def _choices(
     )
 
 
-def _add_labels(
-    columns: _Columns, replayed: Replayed, is_listed: Bool, is_soon: Bool, *, is_open: bool
-) -> None:
-    n_shown = len(replayed.item_id)
-    unknown = np.full(len(is_listed) - n_shown, np.nan, np.float32)
-    relevant = is_soon.astype(np.float32)
-    relevant[:n_shown] = np.fmax(relevant[:n_shown], replayed.labels["relevant"])
-    relevant[~is_listed] = np.nan
+def _add_labels(columns: _Columns, replayed: Replayed, relevant: Float32, *, is_open: bool) -> None:
+    """relevant float32[n]: of the shown, then of others, NaN where the relevant head learns nothing from the row."""
+    unknown = np.full(len(relevant) - len(replayed.item_id), np.nan, np.float32)
     found = {"relevant": relevant}
     found["relevant_shown"] = np.concatenate([replayed.labels["relevant"], unknown])
     for task in SHOWN_TASKS:
