@@ -13,7 +13,8 @@ from upnext.core.randomness import generator_of
 from upnext.core.types import Bool, Candidates, Float64, Query, Request, User
 from upnext.policy.config import PolicyConfig
 from upnext.policy.page import Videos, draw_rows, propensity_of_rows, terms_of
-from upnext.policy.plackett_luce import PlackettLucePolicy, standardised
+from upnext.policy.plackett_luce import PlackettLucePolicy
+from upnext.policy.standardised import standardised
 
 PLAIN = PolicyConfig(
     temperature=1.0,
@@ -199,17 +200,3 @@ def test_a_page_without_vectors_is_drawn_as_if_nothing_were_similar() -> None:
     one, other = (p.arrange(query, Candidates(ids), value) for p in (without, orthogonal))
     np.testing.assert_array_equal(one.item_id, other.item_id)
     np.testing.assert_array_equal(one.propensity, other.propensity)
-
-
-@pytest.mark.parametrize("n", [1, 30, 50, 400])
-def test_values_are_standardised_by_their_best_fifty(n: int) -> None:
-    value = np.random.default_rng(n).normal(3, 2, n).astype(np.float32)
-    best = np.sort(value.astype(np.float64))[-50:]
-    expected = (value - best.mean()) / best.std() if n > 1 else np.zeros(1)
-    np.testing.assert_allclose(standardised(value), expected, rtol=1e-12, atol=1e-14)
-
-
-def test_where_the_best_fifty_are_equal_the_whole_request_gives_the_unit() -> None:
-    # the best have mean 3; all, 3 and 1 fifty times each, have mean 2 and deviation 1
-    value = np.repeat(np.array([1, 3], np.float32), 50)
-    np.testing.assert_allclose(standardised(value), np.repeat([-2.0, 0.0], 50), rtol=1e-12)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from upnext.core.errors import InvalidInput
 from upnext.core.types import Candidates, Float32, Query, Request, Slate, User
 from upnext.policy.config import PolicyConfig
-from upnext.policy.plackett_luce import PlackettLucePolicy, draw_key_of, standardised
+from upnext.policy.plackett_luce import PlackettLucePolicy, draw_key_of
+from upnext.policy.standardised import standardised
 
 PLAIN = PolicyConfig(
     temperature=1.0,

@@ -17,16 +17,17 @@ Propensities of later slots are given the earlier ones: their product is the pro
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import numpy as np
 
 from upnext.core.compiled import compiled
 from upnext.core.errors import expected
-from upnext.core.randomness import generator_of, key_of
+from upnext.core.randomness import key_of
 from upnext.core.types import Bool, Candidates, Float32, Float64, Int64, Query, Slate
+from upnext.policy.ascending import ascending
 from upnext.policy.config import PolicyConfig
+from upnext.policy.noise import noise_of
 from upnext.policy.page import (
     RULES,
     Videos,
@@ -36,8 +37,8 @@ from upnext.policy.page import (
     terms_of,
 )
 from upnext.policy.reasons import strongest_sources
+from upnext.policy.standardised import standardised
 
-N_BEST = 50
 _NOWHERE = -1
 
 CodesOf = Callable[[Int64], Int64]  # item_id int64[n] -> codes int64[n], -1 unknown
@@ -71,7 +72,7 @@ class PlackettLucePolicy:
     def draw(self, draw_key: int, size: int, candidates: Candidates, value: Float32) -> Slate:
         """The slate of this key: the same key and candidates give the same slate and propensities."""
         order, videos = self._videos(candidates, value)
-        noise = generator_of(draw_key).random(min(size, len(candidates)))
+        noise = noise_of(np.uint64(draw_key), min(size, len(candidates)))
         places, propensity, n_eligible = draw_rows(self._terms, videos, noise)
         rows = order.take(places)
         return Slate(
@@ -114,17 +115,25 @@ class PlackettLucePolicy:
 
         In that order nothing, no rounding either, depends on the order in which they came."""
         n, config = len(candidates), self.config
-        if value.shape != (n,) or not np.isfinite(value).all():
+        if value.shape != (n,):
+            raise expected("policy value", f"{n} numbers", value)
+        order, item_id, z, is_finite = _in_order(candidates.item_id, value)
+        if not is_finite:
             raise expected("policy value", f"{n} finite numbers", value)
-        order = candidates.item_id.argsort()
-        item_id = candidates.item_id.take(order)
         wants_vectors = config.mmr_lambda < 1 or config.duplicate_similarity < 1
         return order, Videos(
-            z=standardised(value.take(order)),
+            z=z,
             category=_codes(self._categories if config.max_per_category else None, item_id),
             creator=_codes(self._creators if config.max_per_creator else None, item_id),
             vectors=_rows(self._vectors if wants_vectors else None, item_id),
         )
+
+
+@compiled
+def _in_order(item_id: Int64, value: Float32) -> tuple[Int64, Int64, Float64, bool]:
+    """(order int64[n], ids and standardised values in that order, whether all values are finite)."""
+    order = ascending(item_id)
+    return order, item_id[order], standardised(value[order]), bool(np.isfinite(value).all())
 
 
 def _codes(codes_of: CodesOf | None, item_id: Int64) -> Int64:
@@ -145,38 +154,3 @@ def draw_key_of(query: Query) -> int:
     request = query.request
     scope = request.session_id or request.request_id
     return key_of(request.seed, "draw", scope, request.surface, request.page, len(query.served))
-
-
-def standardised(value: Float32) -> Float64:
-    """float64[n]: (value - mean) / standard deviation of the best N_BEST values; zeros where all are equal."""
-    return _standardised(value, np.sort(value))
-
-
-@compiled
-def _standardised(value: Float32, ascending: Float32) -> Float64:
-    """`ascending`: the values in the one order in which they are summed, whatever the order of the candidates."""
-    if len(value) == 0:
-        return np.zeros(0)
-    mean, spread = _mean_and_spread(ascending[-N_BEST:])
-    if not spread:
-        # the best ones are all equal: fall back on the whole request, then on no preference at all
-        _, spread = _mean_and_spread(ascending)
-    if not spread:
-        return np.zeros(len(value))
-    z = np.empty(len(value))
-    for i in range(len(value)):
-        z[i] = (value[i] - mean) / spread
-    return z
-
-
-@compiled
-def _mean_and_spread(value: Float32) -> tuple[float, float]:
-    """(mean, standard deviation), in double precision; 0 where it is but rounding."""
-    total, squares = 0.0, 0.0
-    for one in value:
-        total += one
-    mean = total / len(value)
-    for one in value:
-        squares += (one - mean) ** 2
-    spread = math.sqrt(squares / len(value))
-    return mean, spread if spread > 1e-12 * max(1.0, abs(mean)) else 0.0
