@@ -35,17 +35,14 @@ class CatalogBlock:
         view, item_id = self._view, reading.item_id
         request, user = reading.query.request, reading.query.user
         _fill_age(items, at, item_id, view.duration_s, view.uploaded_us, reading.time_us)
-        _fill_limits(items, at + 6, item_id, view.is_premium, view.min_age)
         spoken = view.code("language", request.language or user.profile.language)
-        if spoken >= 0:
-            _fill_language(items, at + 8, reading.words, spoken)
-        latitude, longitude = view.latitude, view.longitude
-        _fill_located(items, at + 10, item_id, latitude)
+        words, latitude = reading.words, view.latitude
+        _fill_facts(items, at + 6, item_id, view.is_premium, view.min_age, words, spoken, latitude)
         if request.latitude is not None and request.longitude is not None:
             here = request.latitude, request.longitude
-            _fill_nearness(items, at + 11, item_id, latitude, longitude, *here)
+            _fill_nearness(items, at + 11, item_id, latitude, view.longitude, *here)
         if len(user.followed):
-            _fill_followed(items, at + 13, reading.words, user.followed)
+            _fill_followed(items, at + 13, words, user.followed)
         if user.interests:
             _fill_interest(
                 items, at + 14, item_id, reading.words, view.tags, *self._topics(reading)
@@ -86,28 +83,28 @@ def _fill_age(
 
 
 @compiled
-def _fill_limits(items: Float32, at: int, item_id: Int64, is_premium: Bool, min_age: Array) -> None:
-    """Writes two columns: premium, has an age limit."""
-    premium, least_age = taken(is_premium, item_id), taken(min_age, item_id)
+def _fill_facts(
+    items: Float32,
+    at: int,
+    item_id: Int64,
+    is_premium: Bool,
+    min_age: Array,
+    words: Int64,
+    spoken: int,
+    latitude: Float32,
+) -> None:
+    """Writes five columns: premium, has an age limit, in the viewer's language (code `spoken`), in a known one while theirs is known,
+    has a place."""
+    premium, least_age, place = (
+        taken(is_premium, item_id), taken(min_age, item_id), taken(latitude, item_id),
+    )  # fmt: skip
     for i in range(len(item_id)):
+        language = words[LANGUAGE, i]
         items[i, at] = premium[i]
         items[i, at + 1] = least_age[i] > 0
-
-
-@compiled
-def _fill_language(items: Float32, at: int, words: Int64, spoken: int) -> None:
-    """Writes two columns: in the viewer's language, in a known one."""
-    for i in range(len(items)):
-        items[i, at] = words[LANGUAGE, i] == spoken
-        items[i, at + 1] = words[LANGUAGE, i] >= 0
-
-
-@compiled
-def _fill_located(items: Float32, at: int, item_id: Int64, latitude: Float32) -> None:
-    """Writes one column: whether the video has a place."""
-    place = taken(latitude, item_id)
-    for i in range(len(item_id)):
-        items[i, at] = not np.isnan(place[i])
+        items[i, at + 2] = spoken >= 0 and language == spoken
+        items[i, at + 3] = spoken >= 0 and language >= 0
+        items[i, at + 4] = not np.isnan(place[i])
 
 
 @compiled

@@ -109,10 +109,11 @@ class ContextEncoder:
         """float32[m, size] of m moments."""
         rows = np.zeros((len(moments), self.size), np.float32)
         for row, moment in zip(rows, moments, strict=True):
-            self._fill(row, moment)
+            self.fill(row, moment)
         return rows
 
-    def _fill(self, row: Float32, moment: Moment) -> None:
+    def fill(self, row: Float32, moment: Moment) -> None:
+        """Writes float32[size] of one moment; `row` holds zeros."""
         profile = moment.profile
         country = moment.country or profile.country
         words = (

@@ -231,16 +231,14 @@ def _read(
     values: Float64, origin: Int64, item_id: Int64, columns: Int64 | None, time_us: int
 ) -> Float64:
     """float64[n, m]: the counts of n videos. All rows are fetched first: cache misses that wait for no arithmetic overlap."""
-    counts = _sums(values, item_id, columns)
+    counts, weeks_of = _sums(values, origin, item_id, columns)
     window = _WINDOW if columns is None else _WINDOW[columns]
     passed = _passed(time_us)
     factor, factor_of = np.ones(len(window)), np.ones(_N_WINDOWS)
     weeks = _NO_ORIGIN
     for i in range(len(item_id)):
-        block = item_id[i] // BLOCK
-        own = origin[block] if 0 <= block < len(origin) else _NO_ORIGIN
-        if own != weeks and own != _NO_ORIGIN:  # without an origin all sums but totals are zero
-            weeks = own
+        if weeks_of[i] != weeks and weeks_of[i] != _NO_ORIGIN:  # without, only totals are there
+            weeks = weeks_of[i]
             for w in range(_N_WINDOWS):
                 factor_of[w] = _factor(weeks, w, passed)
             for j in range(len(window)):
@@ -252,10 +250,15 @@ def _read(
 
 
 @compiled
-def _sums(values: Float64, item_id: Int64, columns: Int64 | None) -> Float64:
-    """float64[n, m]: the rows of n videos as they stand in the table, or some columns; zeros beyond it."""
+def _sums(
+    values: Float64, origin: Int64, item_id: Int64, columns: Int64 | None
+) -> tuple[Float64, Int64]:
+    """(float64[n, m], int64[n]): the rows of n videos as they stand in the table, or some columns, and their origins; zeros beyond it."""
     n_columns = values.shape[1] if columns is None else len(columns)
-    sums = np.empty((len(item_id), n_columns))
+    sums, weeks = np.empty((len(item_id), n_columns)), np.full(len(item_id), _NO_ORIGIN)
+    for i in range(len(item_id)):
+        if 0 <= item_id[i] < len(values):
+            weeks[i] = origin[item_id[i] // BLOCK]
     for i in range(len(item_id)):
         row = sums[i]
         if not 0 <= item_id[i] < len(values):
@@ -268,7 +271,7 @@ def _sums(values: Float64, item_id: Int64, columns: Int64 | None) -> Float64:
         else:
             for j in range(n_columns):
                 row[j] = known[columns[j]]
-    return sums
+    return sums, weeks
 
 
 @compiled

@@ -92,7 +92,7 @@ class FeaturePlan:
         query = reading.query
         row = np.zeros(len(self.user_names), np.float32)
         start = self._context.size
-        row[:start] = self._context.encode([Moment.of(query.request, query.user.profile)])[0]
+        self._context.fill(row[:start], Moment.of(query.request, query.user.profile))
         fill_summary(row[start : start + len(SUMMARY_NAMES)], reading, self._view)
         if self._user_vector_size:
             if user_vector is None and self._user_vector is not None:

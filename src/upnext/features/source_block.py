@@ -33,9 +33,17 @@ class SourceBlock:
 @compiled
 def _fill_source(items: Float32, at: int, n_sources: int, score: Float32) -> None:
     """Writes three columns where score float32[n] is not NaN: the score, 1, and 1 / place among the scores; adds 1 to column `n_sources`."""
-    proposed = np.flatnonzero(score == score)
-    best_first = proposed[np.argsort(-score[proposed], kind="mergesort")]  # stable
-    for place in range(len(best_first)):
+    proposed = np.empty(len(score), np.int64)
+    n, is_ordered = 0, True
+    for i in range(len(score)):
+        if score[i] == score[i]:
+            is_ordered = is_ordered and (n == 0 or score[proposed[n - 1]] >= score[i])
+            proposed[n] = i
+            n += 1
+    best_first = proposed[:n]
+    if not is_ordered:  # mostly as the source listed them, best first
+        best_first = best_first[np.argsort(-score[best_first], kind="mergesort")]  # stable
+    for place in range(n):
         i = best_first[place]
         items[i, at] = score[i]
         items[i, at + 1] = 1

@@ -32,15 +32,15 @@ def fill_summary(out: Float32, reading: Reading, view: ItemColumns) -> None:
     """Writes float32[len(SUMMARY_NAMES)]; `out` holds zeros."""
     user, history = reading.query.user, reading.history
     since_us = reading.time_us - user.last_time_us if user.last_time_us > 0 else 0
-    out[:6] = (
+    out[:12] = (
         math.log1p(user.n_impressions) / 10,
         math.log1p(max(user.n_relevant, 0)) / 10,
         (user.n_relevant + 1.0) / (user.n_impressions + 4.0),
         len(user.history) == 0,
         math.log1p(max(since_us, 0) / HOUR_US) / 10,
         user.last_time_us == 0,
-    )
-    out[8:12] = (
+        0.0,  # this and the next: see _fill_session
+        0.0,
         math.log1p(len(user.searches)) / 4,
         math.log1p(len(user.followed)) / 4,
         math.log1p(len(user.interests)) / 4,

@@ -7,8 +7,8 @@ from typing import Final
 
 import numpy as np
 
-from upnext.core.compiled import compiled_sums
-from upnext.core.types import Flag, Float32
+from upnext.core.compiled import compiled, compiled_sums
+from upnext.core.types import Bool, Flag, Float32, Int64, UInt16
 from upnext.features.reading import Reading
 from upnext.features.vector_table import VectorTable
 
@@ -41,28 +41,48 @@ class VectorBlock:
         """Writes float32[n, s + 4] from column `at` on."""
         self._static.fill(items, at, reading.item_id)
         history = reading.history
-        relevant = history.item_id[reading.relevant]
-        skipped = history.item_id[(history.flags & _SKIPPED) != 0][-N_RECENT:]
-        current = reading.item_id[:0] if reading.current < 0 else np.array([reading.current])
-        groups = (relevant, relevant[-N_RECENT:], skipped, current)
-        directions = np.zeros((len(groups), self._size), np.float32)
-        for direction, group in zip(directions, groups):
-            if len(group):
-                _set_direction(direction, self._static.rows(group))
-        _fill_cosines(items, at, directions)
+        ids, ends = _past(history.item_id, history.flags, reading.relevant, reading.current)
+        if len(ids):
+            _fill_cosines(items, at, _directions(self._static.rows(ids), ends))
+
+
+@compiled
+def _past(
+    item_id: Int64, flags: UInt16, relevant: Bool, current: int
+) -> tuple[Int64, tuple[int, int, int]]:
+    """(int64[m], ends): the videos found relevant, then those skipped lately, then the one being watched (-1: none), and where each part ends."""
+    skipped = np.flatnonzero((flags & _SKIPPED) != 0)[-N_RECENT:]
+    now = np.full(1 if current >= 0 else 0, current)
+    ids = np.concatenate((item_id[relevant], item_id[skipped], now))
+    n_relevant = len(ids) - len(skipped) - len(now)
+    return ids, (n_relevant, n_relevant + len(skipped), len(ids))
 
 
 @compiled_sums
-def _set_direction(direction: Float32, vectors: Float32) -> None:
-    """Writes float32[s], the mean of vectors float32[m, s], of length one; zero stays zero."""
-    for i in range(len(vectors)):
+def _directions(vectors: Float32, ends: tuple[int, int, int]) -> Float32:
+    """float32[4, s]: where the relevant lie, the last of them, the skipped and the current, of vectors float32[m, s] as `_past` orders them."""
+    relevant, skipped, current = ends
+    directions = np.zeros((4, vectors.shape[1]), np.float32)
+    _set_mean(directions[0], vectors[:relevant])
+    _set_mean(directions[1], vectors[max(0, relevant - N_RECENT) : relevant])
+    _set_mean(directions[2], vectors[relevant:skipped])
+    _set_mean(directions[3], vectors[skipped:current])
+    return directions
+
+
+@compiled_sums
+def _set_mean(direction: Float32, vectors: Float32) -> None:
+    """Adds to zeros float32[s] the mean of vectors float32[m, s], made as long as one; nothing of none."""
+    if not len(vectors):
+        return
+    for vector in vectors:
         for j in range(len(direction)):
-            direction[j] += vectors[i, j]
-    length = np.float32(0)
+            direction[j] += vector[j]
+    square = np.float32(0)
     for j in range(len(direction)):
         direction[j] /= len(vectors)
-        length += direction[j] * direction[j]
-    length = max(np.sqrt(length), _LEAST)
+        square += direction[j] * direction[j]
+    length = max(np.sqrt(square), _LEAST)
     for j in range(len(direction)):
         direction[j] /= length
 
