@@ -15,7 +15,7 @@ from upnext.core.columns import VIDEOS
 from upnext.core.errors import Unavailable
 from upnext.core.types import Candidates, Profile, Query, Request, User
 from upnext.filters.age import Age
-from upnext.filters.allowed import Allowed
+from upnext.filters.allowed import Allowed, Screened
 from upnext.filters.config import FiltersConfig
 from upnext.filters.country import Country
 from upnext.filters.excluded import Excluded
@@ -159,6 +159,27 @@ def test_the_allowed_mask_is_all_static_safety_together_until_the_catalogue_chan
     assert allowed.mask(ask(country="DE")) is allowed.mask(ask(country="DE"))
     allowed.clear()
     assert allowed.mask(ask(country="DE")).tolist() == [True, False, False, False, True]
+
+
+def test_a_screened_filter_says_what_it_would_say_alone_and_is_asked_where_something_is_hidden(
+    tmp_path: Path,
+) -> None:
+    catalog, view = catalogue(tmp_path, {}, {"min_age": 18}, {}, {"status": "hidden"})
+    allowed, inner = Allowed(view, FiltersConfig()), Status(view)
+    one = Screened(inner, allowed)
+    assert (one.name, one.is_safety) == (inner.name, inner.is_safety)
+    for user in (User("u"), User("u", Profile(age=30))):
+        for ids in ([], [0], [2, 0], [0, 1], [3, 0], [0, 4], [-1, 2], [99]):
+            query, candidates = ask(user), Candidates(np.array(ids, np.int64))
+            wanted = inner.keep(query, candidates).tolist()
+            assert one.keep(query, candidates).tolist() == wanted
+            assert one.keep(query, candidates).tolist() == wanted  # as remembered
+    query, candidates = ask(), Candidates(np.array([0, 2]))
+    assert one.keep(query, candidates).all()
+    catalog.patch_video("v2", {"status": "deleted"})
+    view.refresh()
+    allowed.clear()
+    assert one.keep(query, candidates).tolist() == [True, False]
 
 
 def test_settings_refuse_unknown_names_and_scores_beyond_one() -> None:

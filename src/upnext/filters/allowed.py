@@ -13,7 +13,9 @@ from typing import Any, Final, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from upnext.core.types import Bool, Query
+from upnext.core.compiled import compiled
+from upnext.core.protocols import Filter
+from upnext.core.types import Bool, Candidates, Int64, Query
 from upnext.filters.age import Age
 from upnext.filters.catalog_columns import CatalogColumns
 from upnext.filters.config import FiltersConfig
@@ -50,6 +52,7 @@ class Allowed:
         self._kept: dict[tuple[str | None, int], Bool] = {}
         self._classes = _AgeClasses()
         self._n_changes = 0
+        self._last: tuple[Query, Candidates, bool] | None = None
 
     def mask(self, query: Query) -> Bool:
         """bool[n_items], read only: True where every static safety filter lets the video pass."""
@@ -71,6 +74,15 @@ class Allowed:
             self._kept[key] = allowed
         return allowed
 
+    def passes(self, query: Query, candidates: Candidates) -> bool:
+        """Whether every candidate is in the viewer's mask; the answer is remembered for the next filter that asks."""
+        last = self._last
+        if last is not None and last[0] is query and last[1] is candidates:
+            return last[2]
+        found = bool(_all_within(candidates.item_id, self.mask(query)))
+        self._last = (query, candidates, found)
+        return found
+
     def _age_class(self, query: Query) -> int:
         """How many of the catalogue's age limits the viewer has reached: viewers of one class may see the same."""
         age, classes = self._age.age_of(query), self._classes
@@ -84,5 +96,32 @@ class Allowed:
     def clear(self) -> None:
         """Forgets the masks: to be called after the catalogue has changed."""
         self._n_changes += 1
+        self._last = None
         self._classes = _AgeClasses()
         self._kept = {}
+
+
+class Screened:
+    """A Filter: a static safety filter that is asked only where the mask of all of them hides one of the candidates.
+
+    Sources propose under that mask, so nearly always one look at each video takes the place of four."""
+
+    def __init__(self, inner: Filter, allowed: Allowed) -> None:
+        self._inner, self._allowed = inner, allowed
+        self.name: Final = inner.name
+        self.is_safety: Final = inner.is_safety
+
+    def keep(self, query: Query, candidates: Candidates) -> Bool:
+        """bool[n]: what the filter says."""
+        if self._allowed.passes(query, candidates):
+            return np.ones(len(candidates), np.bool_)
+        return self._inner.keep(query, candidates)
+
+
+@compiled
+def _all_within(item_id: Int64, allowed: Bool) -> bool:
+    """Whether a mask lets all ids pass; one beyond either end does not."""
+    n_within = 0
+    for one in item_id:
+        n_within += 0 <= one < len(allowed) and allowed[one]
+    return n_within == len(item_id)

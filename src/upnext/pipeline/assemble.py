@@ -17,7 +17,7 @@ from upnext.features.context import Vocabulary
 from upnext.features.counters import CounterTable
 from upnext.features.plan import FeaturePlan
 from upnext.filters.age import Age
-from upnext.filters.allowed import Allowed
+from upnext.filters.allowed import Allowed, Screened
 from upnext.filters.config import FiltersConfig
 from upnext.filters.country import Country
 from upnext.filters.excluded import Excluded
@@ -102,7 +102,7 @@ def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RE
             name: _surface(config, sources, parts, release)
             for name, config in parts.surfaces.items()
         },
-        filters=_filters(parts),
+        filters=_filters(parts, allowed),
         blend=blend,
         features=plan,
         ranker=release.ranker if has_ranker and release and release.ranker else cheap,
@@ -141,13 +141,16 @@ def _sources(
     return found
 
 
-def _filters(parts: Parts) -> tuple[Filter, ...]:
+def _filters(parts: Parts, allowed: Allowed) -> tuple[Filter, ...]:
     view = parts.view
-    return (
+    static = (
         Status(view),
         Country(view),
         Age(view, parts.filters),
         Moderation(view, parts.filters),
+    )
+    return (
+        *(Screened(one, allowed) for one in static),
         Excluded(view),
         Muted(view),
         Seen(),

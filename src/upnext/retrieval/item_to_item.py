@@ -6,7 +6,17 @@ import numpy as np
 
 from upnext.core.compiled import compiled
 from upnext.core.open_addressing import first_place, n_places_for, next_place
-from upnext.core.types import NO_ITEMS, Array, Candidates, Flag, Float32, Float64, Int64, Query
+from upnext.core.types import (
+    NO_ITEMS,
+    Array,
+    Candidates,
+    Flag,
+    Float32,
+    Float64,
+    Int64,
+    Query,
+    UInt16,
+)
 from upnext.retrieval.config import ItemToItemConfig
 from upnext.retrieval.covisits import Neighbours, seed_weights
 from upnext.retrieval.short_list import (
@@ -20,7 +30,6 @@ from upnext.retrieval.short_list import (
 )
 
 _RELEVANT = np.uint16(Flag.RELEVANT)
-_NONE = np.zeros(0, np.float32)
 
 
 class ItemToItem:
@@ -66,9 +75,7 @@ class ItemToItem:
         """(item_id int64[s], weight float32[s]): latest showings oldest first, then the current video."""
         config, history = self._config, query.user.history
         seeds = history.item_id[-config.n_seeds :]
-        n = len(seeds)
-        is_relevant = (history.flags[len(history) - n :] & _RELEVANT) != 0
-        weight = np.where(is_relevant, self._if_relevant[-n:], self._if_not[-n:]) if n else _NONE
+        weight = _weights(history.flags[-config.n_seeds :], self._if_relevant, self._if_not)
         item_id = self._current(query)
         if item_id < 0:
             return seeds, weight
@@ -80,6 +87,16 @@ class ItemToItem:
         """The item_id of the video being watched; -1 for none."""
         current = query.request.current_video_id
         return self._videos.item_id(current) if current else -1
+
+
+@compiled
+def _weights(flags: UInt16, if_relevant: Float32, if_not: Float32) -> Float32:
+    """float32[s]: of s showings the last s of one array or the other."""
+    weight = np.empty(len(flags), np.float32)
+    first = len(if_not) - len(flags)
+    for s in range(len(flags)):
+        weight[s] = if_relevant[first + s] if flags[s] & _RELEVANT else if_not[first + s]
+    return weight
 
 
 @compiled

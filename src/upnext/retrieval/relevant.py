@@ -41,5 +41,8 @@ class Relevant:
         ids, scores = self._index.search(
             vector[None], k, self._allowed(query), without=query.left_out.ids
         )
-        found = ids[0] >= 0
-        return Candidates.of_source(self.name, ids[0][found], scores[0][found])
+        item_id, score = ids[0], scores[0]
+        if len(item_id) and item_id[-1] < 0:  # fewer than k, best first
+            found = item_id >= 0
+            item_id, score = item_id[found], score[found]
+        return Candidates.of_source(self.name, item_id, score)
