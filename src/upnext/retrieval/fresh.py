@@ -50,8 +50,9 @@ class Fresh:
         if self._made_us is not None and abs(time_us - self._made_us) < age_us:
             return
         uploaded_us = self._videos.uploaded_us[:n]
-        is_out = (uploaded_us > 0) & (uploaded_us <= time_us)
-        newest = top(np.where(is_out, uploaded_us, 0).astype(np.float64), config.size)
+        time_of_out = uploaded_us.astype(np.float64)
+        time_of_out[uploaded_us > time_us] = 0
+        newest = top(time_of_out, config.size)
         ids = newest.item_id
         age_h = (time_us - uploaded_us[ids]) / HOUR_US
         impressions = counted(self._counts, "impressions_total", time_us, n)[ids]

@@ -17,6 +17,7 @@ import numpy.typing as npt
 from upnext.core.compiled import compiled
 from upnext.core.id_set import holds
 from upnext.core.types import Array, Bool, Candidates, Float32, Float64, Int64, Query
+from upnext.retrieval.selection import best_rows, best_rows_by_group
 
 _N_KEPT: Final = 64  # masks that a list remembers itself under
 
@@ -94,23 +95,15 @@ EMPTY: Final = ShortList(np.zeros(0, np.int64), np.zeros(0, np.float32))
 def counted(counts: Counts, name: str, time_us: int, n_items: int) -> Float64:
     """float64[n_items]: a counter's column; zeros for videos that have no counts yet."""
     column = counts.column(name, time_us)
-    values = np.zeros(n_items)
-    n = min(n_items, len(column))
-    values[:n] = column[:n]
-    return values
+    if len(column) < n_items:
+        column = np.pad(column, (0, n_items - len(column)))
+    return column[:n_items]
 
 
-def top(values: Array, size: int, rows: Int64 | None = None) -> ShortList:
-    """The `size` videos of largest value above 0, ties by id; rows int64[m] restricts to some ids."""
-    part = values if rows is None else values[rows]
-    n = min(size, len(part))
-    if n == 0:
-        return EMPTY
-    best = np.argpartition(-part, n - 1)[:n]
-    ids = best if rows is None else rows[best]
-    ids = ids[values[ids] > 0]
-    ids = ids[np.lexsort((ids, -values[ids]))]
-    return ShortList(ids.astype(np.int64), values[ids].astype(np.float32))
+def top(values: Float64, size: int) -> ShortList:
+    """The `size` videos of largest value above 0, ties by id."""
+    ids = best_rows(values, size)
+    return ShortList(ids, values[ids].astype(np.float32))
 
 
 def largest(values: Array, n: int) -> Int64:
@@ -130,13 +123,12 @@ def best_first(item_id: Int64, values: Array) -> Int64:
     return order
 
 
-def by_group(values: Array, group: Array, size: int) -> dict[int, ShortList]:
+def by_group(values: Float64, group: Array, size: int) -> dict[int, ShortList]:
     """{code: its short list} of every code >= 0 in group int[n], aligned with values float64[n]."""
-    ids = np.flatnonzero((values > 0) & (group >= 0))
-    ids = ids[np.argsort(group[ids], kind="stable")]
-    codes, first = np.unique(group[ids], return_index=True)
-    parts = np.split(ids, first[1:]) if len(codes) else []
-    return {int(code): top(values, size, part) for code, part in zip(codes, parts)}
+    n_groups = int(group.max(initial=-1)) + 1
+    rows, n = best_rows_by_group(values, group, n_groups, min(size, len(values)))
+    lists = {code: rows[code, : n[code]] for code in np.flatnonzero(n).tolist()}
+    return {code: ShortList(ids, values[ids].astype(np.float32)) for code, ids in lists.items()}
 
 
 def mask_of(allowed: Bool | None, n_items: int) -> Bool:

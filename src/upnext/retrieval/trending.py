@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from upnext.core.compiled import compiled
 from upnext.core.types import Candidates, Float64, Query
 from upnext.retrieval.config import TrendingConfig
 from upnext.retrieval.short_list import (
@@ -47,7 +48,8 @@ class Trending:
             return
         n, config = self._videos.n_items, self._config
         lately = counted(self._counts, config.counter_6h, time_us, n)
-        usually = counted(self._counts, config.counter_7d, time_us, n) * (6 / 168)
+        usually = counted(self._counts, config.counter_7d, time_us, n)
+        usually *= 6 / 168
         self._list = top(surprise(lately, usually, config.min_count), config.size)
         self._made_us = time_us
 
@@ -58,7 +60,11 @@ class Trending:
         return walk([self._list], query, k, self._allowed(query), self.name)
 
 
+@compiled
 def surprise(lately: Float64, usually: Float64, min_count: float) -> Float64:
     """float64[n]: (lately - usually) / sqrt(usually + 1); 0 below min_count."""
-    value = (lately - usually) / np.sqrt(usually + 1)
-    return np.where(lately >= min_count, np.maximum(value, 0), 0.0)
+    value = np.zeros(len(lately))
+    for i in range(len(lately)):
+        if lately[i] >= min_count:
+            value[i] = max((lately[i] - usually[i]) / np.sqrt(usually[i] + 1), 0.0)
+    return value

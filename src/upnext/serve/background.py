@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import random
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -34,7 +35,7 @@ class Background:
         ]
 
     def start(self) -> None:
-        """Begins; the first turn comes after the first rest."""
+        """Begins; the first turn comes after a part of the first rest."""
         for thread in self._threads:
             thread.start()
 
@@ -46,7 +47,9 @@ class Background:
 
     def _repeat(self, chore: Chore) -> None:
         last_failure = ""
-        while not self._stop.wait(chore.every_s):
+        rest_s = chore.every_s * random.random()  # workers start together: their chores must not meet
+        while not self._stop.wait(rest_s):
+            rest_s = chore.every_s
             try:
                 chore.run()
                 last_failure = ""
