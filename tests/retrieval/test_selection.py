@@ -26,9 +26,7 @@ def test_each_group_has_its_own_best_and_strange_groups_none(
     values: list[int], size: int, random: object
 ) -> None:
     group = [random.randint(-1, 3) for _ in values]  # type: ignore[attr-defined]
-    rows, n = best_rows_by_group(
-        np.array(values, np.float64), np.array(group, np.int32), 3, size
-    )
+    rows, n = best_rows_by_group(np.array(values, np.float64), np.array(group, np.int32), 3, size)
     for code in range(3):
         mine = [row for row, other in enumerate(group) if other == code]
         assert rows[code, : n[code]].tolist() == sorted_rows(values, mine, size)

@@ -47,7 +47,8 @@ class Background:
 
     def _repeat(self, chore: Chore) -> None:
         last_failure = ""
-        rest_s = chore.every_s * random.random()  # workers start together: their chores must not meet
+        # workers start together: their chores must not meet
+        rest_s = chore.every_s * random.random()
         while not self._stop.wait(rest_s):
             rest_s = chore.every_s
             try:
