@@ -51,6 +51,31 @@ def test_compiled_code_is_kept_beside_its_module(tmp_path: Path) -> None:
     assert list(tmp_path.glob("__pycache__/kept.total*.nbi"))
 
 
+def test_what_was_kept_is_void_once_the_package_or_the_module_changed(
+    tmp_path: Path,
+) -> None:
+    module = tmp_path / "kept.py"
+    old = MODULE.replace("values):", "pair):").replace("in values", "in pair.values")
+    old = "from typing import NamedTuple\n\nclass Pair(NamedTuple):\n    values: object\n" + old
+    module.write_text(old, "utf-8")
+    use = "import numpy, kept; assert kept.total(kept.Pair(numpy.arange(5.0))) == 10"
+    subprocess.run([sys.executable, "-c", use], cwd=tmp_path, check=True)
+    module.write_text(MODULE, "utf-8")  # its type is gone, and what was kept speaks of it
+    subprocess.run([sys.executable, "-c", USE], cwd=tmp_path, check=True)
+
+    def hits(code: str) -> int:
+        count = "import sys; sys.stdout.write(str(sum(kept.total.stats.cache_hits.values())))"
+        said = subprocess.run(
+            [sys.executable, "-c", f"{code}; {USE}; {count}"],
+            cwd=tmp_path, check=True, capture_output=True,
+        )  # fmt: skip
+        return int(said.stdout)
+
+    assert hits("0") == 1
+    other = "import upnext.core.compiled as c; c._stamp_of = lambda folder: 'another'"
+    assert [hits(other), hits(other)] == [0, 1]
+
+
 def test_a_function_that_can_be_kept_nowhere_is_compiled_all_the_same() -> None:
     names: dict = {}
     exec(compile(MODULE, "<no file>", "exec"), names)
