@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,8 +18,9 @@ from upnext.catalog.view import CatalogView
 from upnext.core.clock import Clock
 from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import UpNextError
-from upnext.core.types import Int64, Request
+from upnext.core.types import History, Int64, Request
 from upnext.features.live import StateReader
+from upnext.features.ring import Ring, history_of
 from upnext.pipeline.assemble import NO_RELEASE, Assembled, Parts, assemble
 from upnext.pipeline.recommend import Pipeline
 from upnext.pipeline.release_parts import ReleaseParts
@@ -26,6 +28,7 @@ from upnext.pipeline.release_parts import ReleaseParts
 log = logging.getLogger(__name__)
 ACTIVE = VIDEO_STATUSES.index("active")
 BRING_ROWS = 4096
+N_WARM = 8  # videos in the history of the viewer that a new pipeline is warmed with
 
 
 class Serving:
@@ -66,12 +69,15 @@ class Serving:
 
     def follow_catalog(self) -> Int64:
         """Takes the catalogue's changes in; new and changed videos become retrievable -> int64[m], which changed."""
+        was_empty = not self._parts.view.n_items
         with self._lock:
             changed = self._parts.view.refresh()
             if len(changed):
                 self._assembled.allowed.clear()
                 self._bring(self._assembled, changed)
-            return changed
+        if was_empty and len(changed):
+            self._warm(self._assembled)
+        return changed
 
     def follow_counters(self) -> None:
         """Reads changed counters and makes the popularity-like lists anew."""
@@ -115,7 +121,7 @@ class Serving:
                 log.error("an earlier release serves", extra=said)
             return assembled
         assembled = assemble(self._parts, None, NO_RELEASE)
-        assembled.refresh_lists(self._clock.now_us())
+        self._warm(assembled)
         return assembled
 
     def _standing(self) -> list[str]:
@@ -131,11 +137,23 @@ class Serving:
         opened = self._releases.open(release_id)
         release = ReleaseParts.load(opened.path, ranker_threads=self._threads)
         assembled = assemble(self._parts, release, release_id)
+        self._warm(assembled)
+        return assembled
+
+    def _warm(self, assembled: Assembled) -> None:
+        """Makes the lists, and asks each surface for a viewer of whom nothing is known and for one with a history.
+
+        What is compiled in the first run of an installation, no viewer waits for."""
         now_us = self._clock.now_us()
         assembled.refresh_lists(now_us)
+        pipeline = assembled.pipeline
+        history = _history_of_latest(self._parts.view.n_items, now_us)
         for surface in self._parts.surfaces:
-            assembled.pipeline.recommend(Request("warm", "", surface, 1, now_us))
-        return assembled
+            request = Request("warm", "", surface, 1, now_us)
+            pipeline.recommend(request)
+            query = pipeline.hydrator.hydrate(request)
+            query = replace(query, user=replace(query.user, history=history))
+            pipeline.score(query, pipeline.retrieved(query))
 
     def _bring_later(self, assembled: Assembled) -> None:
         """What the catalogue got since the release was made."""
@@ -151,3 +169,11 @@ class Serving:
             ids = item_id[start : start + BRING_ROWS]
             status = self._parts.view.status[ids]
             release.bring(ids, self._parts.view.videos(ids), np.asarray(status == ACTIVE))
+
+
+def _history_of_latest(n_items: int, now_us: int) -> History:
+    """A history of the catalogue's latest few videos, as the state would give it."""
+    ring = Ring(N_WARM)
+    for item_id in range(max(0, n_items - N_WARM), n_items):
+        ring.open(item_id, now_us - 1, 0, 0)
+    return history_of(ring.to_bytes())
