@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from retrieval_world import DAY_US, NOW_US, Shelf, Tally, query_of
 
+from upnext.core.id_set import IdSet
 from upnext.core.randomness import rng_for
 from upnext.core.types import Profile
 from upnext.retrieval.config import FollowedConfig, FreshConfig, LocalConfig, PopularConfig
@@ -14,7 +15,7 @@ from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
 from upnext.retrieval.local import Local, distance_km
 from upnext.retrieval.popular import Popular
-from upnext.retrieval.short_list import best_first, by_group, largest, top
+from upnext.retrieval.short_list import best_open, by_group, largest, top
 from upnext.retrieval.trending import Trending, surprise
 
 
@@ -183,7 +184,20 @@ def test_fresh_draws_what_numpys_own_gumbel_draws():
 
 
 def test_the_best_come_first_and_ties_by_id():
-    ids = np.array([9, 4, 7, 1])
-    assert best_first(ids, np.array([2.0, 5.0, 2.0, 3.0])).tolist() == [1, 3, 2, 0]
-    assert best_first(ids, np.array([1.0, 4.0, 2.0, 3.0])).tolist() == [1, 3, 2, 0]
-    assert best_first(ids[:0], np.zeros(0)).tolist() == []
+    ids, nobody, everybody = (
+        np.array([9, 4, 7, 1]),
+        IdSet(np.zeros(0, np.int64)).table,
+        np.ones(10, bool),
+    )
+
+    def best(values, k, allowed=everybody):
+        found, kept = best_open(ids[: len(values)], np.array(values), nobody, allowed, k)
+        assert kept.tolist() == sorted(kept, reverse=True)
+        return found.tolist()
+
+    assert best([2.0, 5.0, 2.0, 3.0], 4) == [4, 1, 7, 9]
+    assert best([1.0, 4.0, 2.0, 3.0], 9) == [4, 1, 7, 9]
+    assert best([2.0, 5.0, 2.0, 3.0], 3) == [4, 1, 7]
+    assert best([2.0, 2.0, 2.0, 2.0], 2) == [1, 4]
+    assert best([2.0, 5.0, 2.0, 3.0], 3, everybody[:8]) == [4, 1, 7]
+    assert best([2.0, 5.0, 2.0, 3.0], 0) == best([], 3) == best([1.0, 1.0], 2, ~everybody) == []

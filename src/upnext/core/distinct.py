@@ -33,12 +33,6 @@ def distinct(ids: _Int64) -> tuple[_Int64, _Int64]:
     return first[:n_found], number
 
 
-def has_repeats(ids: _Int64) -> bool:
-    """Whether an id stands more than once in ids int64[n]."""
-    first, _ = distinct(ids)
-    return len(first) < len(ids)
-
-
 @compiled
 def place(column: npt.NDArray[np.float32], rows: _Int64, values: npt.NDArray[Any]) -> None:
     """Writes values [m] into some rows int64[m] of a column: numpy's own indexed writing has several times the overhead."""

@@ -12,7 +12,7 @@ from typing import Any, Final
 import numpy as np
 import numpy.typing as npt
 
-from upnext.core.distinct import distinct, has_repeats, place
+from upnext.core.distinct import distinct, place
 from upnext.core.errors import expected
 from upnext.core.id_set import IdSet
 
@@ -197,9 +197,14 @@ class Candidates:
     @staticmethod
     def of_source(name: str, item_id: Int64, score: Float32) -> Candidates:
         """What one source proposed, best first; duplicates keep their first place."""
-        if has_repeats(item_id):
-            first, _ = distinct(np.asarray(item_id, np.int64))
+        first, _ = distinct(np.asarray(item_id, np.int64))
+        if len(first) < len(item_id):
             item_id, score = item_id[first], score[first]
+        return Candidates.of_unique(name, item_id, score)
+
+    @staticmethod
+    def of_unique(name: str, item_id: Int64, score: Float32) -> Candidates:
+        """The same of a source that says each video once."""
         return Candidates(
             item_id.astype(np.int64, copy=False),
             {f"source:{name}": score.astype(np.float32, copy=False)},

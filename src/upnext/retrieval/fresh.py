@@ -73,7 +73,7 @@ class Fresh:
         best = largest(score, k)
         order = best.take(np.argsort(-score.take(best), kind="stable")[:k])
         found = newest.item_id.take(rows.take(order))
-        return Candidates.of_source(self.name, found, score.take(order).astype(np.float32))
+        return Candidates.of_unique(self.name, found, score.take(order).astype(np.float32))
 
 
 def _gumbel(rng: np.random.Generator, n: int) -> Float64:

@@ -7,7 +7,6 @@ import numpy as np
 from upnext.core.compiled import compiled
 from upnext.core.open_addressing import first_place, n_places_for, next_place
 from upnext.core.types import (
-    NO_ITEMS,
     Array,
     Candidates,
     Flag,
@@ -23,9 +22,7 @@ from upnext.retrieval.short_list import (
     Allowed,
     Videos,
     all_allowed,
-    best_first,
-    first_open,
-    largest,
+    best_open,
     mask_of,
 )
 
@@ -56,20 +53,9 @@ class ItemToItem:
         found, total = _summed(
             seeds, weight, self._neighbours.item_id, self._neighbours.score, self._current(query)
         )
-        found, total = self._best(query, found, total, k)
-        return Candidates.of_source(self.name, found, total.astype(np.float32))
-
-    def _best(self, query: Query, found: Int64, total: Float64, k: int) -> tuple[Int64, Float64]:
-        """The k unseen and allowed videos of largest total above 0, best first, ties by id."""
         allowed = mask_of(self._allowed(query), self._videos.n_items)
-        rows = NO_ITEMS
-        for n in (2 * k + 64, len(found)):  # the best alone are enough for most viewers
-            rows = largest(total, n)
-            rows = rows.take(best_first(found.take(rows), total.take(rows)))
-            rows = rows.take(first_open(found.take(rows), query.left_out.table, allowed, k))
-            if len(rows) >= k or n >= len(found):
-                break
-        return found.take(rows), total.take(rows)
+        found, total = best_open(found, total, query.left_out.table, allowed, k)
+        return Candidates.of_unique(self.name, found, total.astype(np.float32))
 
     def _seeds(self, query: Query) -> tuple[Int64, Float32]:
         """(item_id int64[s], weight float32[s]): latest showings oldest first, then the current video."""

@@ -78,7 +78,7 @@ class Local:
         )
         score = weight * np.exp2(-away_km / self._config.half_distance_km)
         order = np.lexsort((ids, -score))[:k]
-        return Candidates.of_source(self.name, ids[order], score[order].astype(np.float32))
+        return Candidates.of_unique(self.name, ids[order], score[order].astype(np.float32))
 
     def _near(
         self, query: Query, latitude: float, longitude: float, k: int

@@ -46,8 +46,7 @@ class Popular:
         n, config = self._videos.n_items, self._config
         values = counted(self._counts, config.counter, time_us, n)
         tie = counted(self._counts, config.tie_counter, time_us, n)
-        tie *= 1e-3
-        values += tie
+        values = values + 1e-3 * tie  # not in place: the columns may be the counters' own
         if config.by_language:
             self._by_language = by_group(values, self._videos.language[:n], config.size)
         self._all = top(values, config.size)

@@ -45,4 +45,4 @@ class Relevant:
         if len(item_id) and item_id[-1] < 0:  # fewer than k, best first
             found = item_id >= 0
             item_id, score = item_id[found], score[found]
-        return Candidates.of_source(self.name, item_id, score)
+        return Candidates.of_unique(self.name, item_id, score)

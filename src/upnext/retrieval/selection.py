@@ -14,7 +14,7 @@ from upnext.core.compiled import compiled
 from upnext.core.types import Array, Float64, Int64
 
 
-class _Heap(NamedTuple):
+class Heap(NamedTuple):
     """The best so far, the worst of them first: a parent at i is worse than its children at 2 i + 1 and 2 i + 2."""
 
     row: Int64  # [size]
@@ -24,13 +24,13 @@ class _Heap(NamedTuple):
 @compiled
 def best_rows(values: Float64, size: int) -> Int64:
     """Rows int64[m], m <= size, of the largest of values float64[n] that are above 0, best first."""
-    heap = _Heap(np.empty(size, np.int64), np.empty(size))
+    heap = Heap(np.empty(size, np.int64), np.empty(size))
     n_held, least = 0, 0.0
     for row in range(len(values)):
         if values[row] > least:
-            n_held = _take_in(heap, n_held, row, values[row])
+            n_held = take_in(heap, n_held, row, values[row])
             least = _least(heap, n_held)
-    _sort(heap, n_held)
+    sort_best_first(heap, n_held)
     return heap.row[:n_held]
 
 
@@ -46,16 +46,16 @@ def best_rows_by_group(
     for row in range(len(values)):
         code = group[row]
         if 0 <= code < n_groups and values[row] > least[code]:
-            heap = _Heap(rows[code], held_values[code])
-            n_held[code] = _take_in(heap, n_held[code], row, values[row])
+            heap = Heap(rows[code], held_values[code])
+            n_held[code] = take_in(heap, n_held[code], row, values[row])
             least[code] = _least(heap, n_held[code])
     for code in range(n_groups):
-        _sort(_Heap(rows[code], held_values[code]), n_held[code])
+        sort_best_first(Heap(rows[code], held_values[code]), n_held[code])
     return rows, n_held
 
 
 @compiled
-def _least(heap: _Heap, n_held: int) -> float:
+def _least(heap: Heap, n_held: int) -> float:
     """What a later row has to beat."""
     if n_held < len(heap.row):
         return 0.0
@@ -63,7 +63,7 @@ def _least(heap: _Heap, n_held: int) -> float:
 
 
 @compiled
-def _take_in(heap: _Heap, n_held: int, row: int, value: float) -> int:
+def take_in(heap: Heap, n_held: int, row: int, value: float) -> int:
     """Puts a row in, where there is no room in place of the worst -> how many are held."""
     if n_held == len(heap.row):
         if n_held:
@@ -72,7 +72,7 @@ def _take_in(heap: _Heap, n_held: int, row: int, value: float) -> int:
     place = n_held
     while place:
         above = (place - 1) // 2
-        if not _is_worse(value, row, heap.value[above], heap.row[above]):
+        if not is_worse(value, row, heap.value[above], heap.row[above]):
             break
         heap.row[place], heap.value[place] = heap.row[above], heap.value[above]
         place = above
@@ -81,17 +81,17 @@ def _take_in(heap: _Heap, n_held: int, row: int, value: float) -> int:
 
 
 @compiled
-def _sink(heap: _Heap, n_held: int, row: int, value: float) -> None:
+def _sink(heap: Heap, n_held: int, row: int, value: float) -> None:
     """Puts a row in place of the worst of n_held."""
     place = 0
     while 2 * place + 1 < n_held:
         below = 2 * place + 1
         other = below + 1
-        if other < n_held and _is_worse(
+        if other < n_held and is_worse(
             heap.value[other], heap.row[other], heap.value[below], heap.row[below]
         ):
             below = other
-        if not _is_worse(heap.value[below], heap.row[below], value, row):
+        if not is_worse(heap.value[below], heap.row[below], value, row):
             break
         heap.row[place], heap.value[place] = heap.row[below], heap.value[below]
         place = below
@@ -99,12 +99,12 @@ def _sink(heap: _Heap, n_held: int, row: int, value: float) -> None:
 
 
 @compiled
-def _is_worse(value: float, row: int, than: float, than_row: int) -> bool:
+def is_worse(value: float, row: int, than: float, than_row: int) -> bool:
     return value < than or (value == than and row > than_row)
 
 
 @compiled
-def _sort(heap: _Heap, n_held: int) -> None:
+def sort_best_first(heap: Heap, n_held: int) -> None:
     """Best first: the worst of all that are left goes to the end, again and again."""
     for last in range(n_held - 1, 0, -1):
         row, value = heap.row[last], heap.value[last]

@@ -17,7 +17,14 @@ import numpy.typing as npt
 from upnext.core.compiled import compiled
 from upnext.core.id_set import holds
 from upnext.core.types import Array, Bool, Candidates, Float32, Float64, Int64, Query
-from upnext.retrieval.selection import best_rows, best_rows_by_group
+from upnext.retrieval.selection import (
+    Heap,
+    best_rows,
+    best_rows_by_group,
+    is_worse,
+    sort_best_first,
+    take_in,
+)
 
 _N_KEPT: Final = 64  # masks that a list remembers itself under
 
@@ -114,15 +121,6 @@ def largest(values: Array, n: int) -> Int64:
     return np.flatnonzero(values >= least)
 
 
-def best_first(item_id: Int64, values: Array) -> Int64:
-    """Positions int64[n] by falling value, ties by id."""
-    order = np.argsort(-values)
-    ranked = values.take(order)
-    if (ranked[1:] == ranked[:-1]).any():  # rare; two keys cost many times one
-        order = np.lexsort((item_id, -values))
-    return order
-
-
 def by_group(values: Float64, group: Array, size: int) -> dict[int, ShortList]:
     """{code: its short list} of every code >= 0 in group int[n], aligned with values float64[n]."""
     n_groups = int(group.max(initial=-1)) + 1
@@ -154,6 +152,27 @@ def first_open(item_id: Int64, left_out: Int64, allowed: Bool, k: int) -> Int64:
             rows[n_found] = i
             n_found += 1
     return rows[:n_found]
+
+
+@compiled
+def best_open(
+    item_id: Int64, values: Float64, left_out: Int64, allowed: Bool, k: int
+) -> tuple[Int64, Float64]:
+    """(ids int64[m], values float64[m]), m <= k, best first, ties by id: the largest of n values of allowed videos not left out.
+
+    From the end, and only a video that beats the worst so far is looked up: quickest where the best stand last."""
+    size = min(k, len(item_id))
+    best = Heap(np.empty(size, np.int64), np.empty(size))
+    n_held = 0
+    for i in range(len(item_id) - 1, -1, -1):
+        if n_held == size and not (
+            size and is_worse(best.value[0], best.row[0], values[i], item_id[i])
+        ):
+            continue
+        if is_open(item_id[i], left_out, allowed):
+            n_held = take_in(best, n_held, item_id[i], values[i])
+    sort_best_first(best, n_held)
+    return best.row[:n_held], best.value[:n_held]
 
 
 @compiled

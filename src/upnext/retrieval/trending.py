@@ -48,8 +48,7 @@ class Trending:
             return
         n, config = self._videos.n_items, self._config
         lately = counted(self._counts, config.counter_6h, time_us, n)
-        usually = counted(self._counts, config.counter_7d, time_us, n)
-        usually *= 6 / 168
+        usually = counted(self._counts, config.counter_7d, time_us, n) * (6 / 168)
         self._list = top(surprise(lately, usually, config.min_count), config.size)
         self._made_us = time_us
 
