@@ -15,7 +15,8 @@ from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
 from upnext.retrieval.local import Local, distance_km
 from upnext.retrieval.popular import Popular
-from upnext.retrieval.short_list import best_open, by_group, largest, top
+from upnext.retrieval.selection import largest_rows
+from upnext.retrieval.short_list import best_open, by_group, top
 from upnext.retrieval.trending import Trending, surprise
 
 
@@ -163,12 +164,13 @@ def test_what_serving_imports_needs_no_torch():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_the_largest_values_are_found_with_all_ties_of_the_least():
-    values = np.array([3.0, 1.0, 2.0, 2.0, 5.0, 2.0])
-    assert largest(values, 3).tolist() == [0, 2, 3, 4, 5]
-    assert largest(values, 1).tolist() == [4]
-    assert largest(values, 6).tolist() == list(range(6))
-    assert largest(values[:0], 4).tolist() == []
+def test_the_largest_values_come_first_and_the_lower_row_of_equals():
+    values = np.array([3.0, -1.0, 2.0, 2.0, 5.0, 2.0])
+    assert largest_rows(values, 3).tolist() == [4, 0, 2]
+    assert largest_rows(values, 4).tolist() == [4, 0, 2, 3]
+    assert largest_rows(values, 1).tolist() == [4]
+    assert largest_rows(values, 9).tolist() == [4, 0, 2, 3, 5, 1]
+    assert largest_rows(values[:0], 4).tolist() == largest_rows(values, 0).tolist() == []
 
 
 def test_fresh_draws_what_numpys_own_gumbel_draws():

@@ -12,6 +12,7 @@ from upnext.core.clock import HOUR_US
 from upnext.core.randomness import rng_for
 from upnext.core.types import Candidates, Float64, Query
 from upnext.retrieval.config import FreshConfig
+from upnext.retrieval.selection import largest_rows
 from upnext.retrieval.short_list import (
     EMPTY,
     Allowed,
@@ -21,7 +22,6 @@ from upnext.retrieval.short_list import (
     all_allowed,
     counted,
     first_unseen,
-    largest,
     top,
 )
 
@@ -70,8 +70,7 @@ class Fresh:
         rows = first_unseen(newest.item_id, query.left_out.table, len(newest))
         rng = rng_for("fresh", request.seed, request.user_id, request.page)
         score = newest.score.take(rows) + _gumbel(rng, len(rows))
-        best = largest(score, k)
-        order = best.take(np.argsort(-score.take(best), kind="stable")[:k])
+        order = largest_rows(score, k)
         found = newest.item_id.take(rows.take(order))
         return Candidates.of_unique(self.name, found, score.take(order).astype(np.float32))
 

@@ -35,6 +35,19 @@ def best_rows(values: Float64, size: int) -> Int64:
 
 
 @compiled
+def largest_rows(values: Float64, size: int) -> Int64:
+    """Rows int64[m], m <= size, of the largest of values float64[n] of either sign, best first."""
+    size = min(size, len(values))
+    heap = Heap(np.empty(size, np.int64), np.empty(size))
+    n_held = 0
+    for row in range(len(values)):
+        if n_held < size or (size and values[row] > heap.value[0]):
+            n_held = take_in(heap, n_held, row, values[row])
+    sort_best_first(heap, n_held)
+    return heap.row[:n_held]
+
+
+@compiled
 def best_rows_by_group(
     values: Float64, group: Array, n_groups: int, size: int
 ) -> tuple[Int64, Int64]:

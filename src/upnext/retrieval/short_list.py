@@ -113,14 +113,6 @@ def top(values: Float64, size: int) -> ShortList:
     return ShortList(ids, values[ids].astype(np.float32))
 
 
-def largest(values: Array, n: int) -> Int64:
-    """Positions int64[m], ascending, of the n largest of float[p] values, and of all that equal the least of these; all where p <= n."""
-    if len(values) <= n:
-        return np.arange(len(values))
-    least = np.partition(values, len(values) - n)[len(values) - n]
-    return np.flatnonzero(values >= least)
-
-
 def by_group(values: Float64, group: Array, size: int) -> dict[int, ShortList]:
     """{code: its short list} of every code >= 0 in group int[n], aligned with values float64[n]."""
     n_groups = int(group.max(initial=-1)) + 1
