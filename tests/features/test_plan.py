@@ -144,6 +144,14 @@ def test_the_video_being_watched_is_compared() -> None:
     assert features.column("current_same_creator").tolist() == [0, 1, 0]  # 40 % 40 == 80 % 40
 
 
+def test_an_interest_in_a_creator_that_nobody_knows_is_none_in_videos_without_a_creator() -> None:
+    view, query = MemoryView(), ask(history())
+    view.creator[2] = -1
+    user = User("u1", interests={"creator:c77": 1.0, "k77": 1.0})
+    features = plan(view).read(Query(query.request, user), Candidates(np.array([2, 3])))
+    assert features.column("interest").tolist() == [0, 0]
+
+
 def test_follows_and_interests_reach_the_candidates() -> None:
     query = ask(history())
     user = User("u1", followed=np.array([2]), interests={"k3": 2.0, "creator:c6": -1.0})

@@ -169,8 +169,7 @@ def _fill_interest(
         own = tags[item_id[i]]
         for j in range(len(weight)):
             category, tag, creator = topics[0, j], topics[1, j], topics[2, j]
-            is_met = creator == words[CREATOR, i] or (
-                category >= 0 and category == words[CATEGORY, i]
-            )
+            is_met = creator >= 0 and creator == words[CREATOR, i]
+            is_met |= category >= 0 and category == words[CATEGORY, i]
             if is_met or (tag >= 0 and (own == tag).any()):
                 items[i, at] += weight[j]

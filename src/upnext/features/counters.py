@@ -120,11 +120,7 @@ class CounterTable:
         """float64[m], m at least every counted id + 1: one of COUNTER_NAMES for all videos as of `time_us`."""
         self._flush()
         at = COUNTER_NAMES.index(name)
-        counts = self._line(at).copy()
-        if _WINDOW[at]:
-            by_block = counts.reshape(-1, BLOCK)
-            by_block *= _factors(self._origin, _WINDOW[at], time_us)[:, None]
-        return np.maximum(counts, 0.0, out=counts)
+        return _as_of(self._line(at), self._origin, _WINDOW[at], time_us)
 
     def _line(self, at: int) -> Float64:
         """One column of the table, kept contiguous: a stride through a million rows costs thirty times as much."""
@@ -275,13 +271,15 @@ def _sums(
 
 
 @compiled
-def _factors(origin: Int64, window: int, time_us: int) -> Float64:
-    """float64[m]: the factor of one window for m blocks with these origins."""
+def _as_of(sums: Float64, origin: Int64, window: int, time_us: int) -> Float64:
+    """float64[m]: the counts of one window from sums float64[m] whose blocks have these origins."""
     passed = _passed(time_us)
-    factors = np.empty(len(origin))
-    for i in range(len(origin)):
-        factors[i] = _factor(origin[i], window, passed)
-    return factors
+    counts = np.empty(len(sums))
+    for block in range(len(sums) // BLOCK):  # the origins may have grown meanwhile
+        factor = _factor(origin[block], window, passed)
+        for i in range(block * BLOCK, (block + 1) * BLOCK):
+            counts[i] = max(sums[i] * factor, 0.0)
+    return counts
 
 
 @compiled
