@@ -18,10 +18,11 @@ from upnext.catalog.view import CatalogView
 from upnext.core.clock import Clock
 from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import UpNextError
-from upnext.core.types import History, Int64, Request
+from upnext.core.types import Candidates, History, Int64, Request, Trace
 from upnext.features.live import StateReader
 from upnext.features.ring import Ring, history_of
 from upnext.pipeline.assemble import NO_RELEASE, Assembled, Parts, assemble
+from upnext.pipeline.ladder import votes
 from upnext.pipeline.recommend import Pipeline
 from upnext.pipeline.release_parts import ReleaseParts
 
@@ -141,7 +142,7 @@ class Serving:
         return assembled
 
     def _warm(self, assembled: Assembled) -> None:
-        """Makes the lists, and asks each surface for a viewer of whom nothing is known and for one with a history.
+        """Makes the lists, and asks each surface for a viewer of whom nothing is known and for one with a history, a place and a creator followed.
 
         What is compiled in the first run of an installation, no viewer waits for."""
         now_us = self._clock.now_us()
@@ -152,8 +153,12 @@ class Serving:
             request = Request("warm", "", surface, 1, now_us)
             pipeline.recommend(request)
             query = pipeline.hydrator.hydrate(request)
-            query = replace(query, user=replace(query.user, history=history))
+            user = replace(query.user, history=history, followed=np.zeros(1, np.int64))
+            placed = replace(request, latitude=0.0, longitude=0.0)
+            query = replace(query, user=user, request=placed)
             pipeline.score(query, pipeline.retrieved(query))
+            unknown = Candidates(np.array([-1], np.int64))  # hidden: every filter is asked
+            votes(pipeline.filters, query, unknown, None, Trace())
 
     def _bring_later(self, assembled: Assembled) -> None:
         """What the catalogue got since the release was made."""

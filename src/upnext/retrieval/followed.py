@@ -53,7 +53,7 @@ class Followed:
             return Candidates.of_source(self.name, NO_ITEMS, np.zeros(0, np.float32))
         allowed = mask_of(self._allowed(query), self._videos.n_items)
         ids = _newest(
-            followed, self._start, self._item_id, self._config.per_creator,
+            np.array(followed), self._start, self._item_id, self._config.per_creator,
             query.left_out.table, allowed,
         )  # fmt: skip
         uploaded_us = self._videos.uploaded_us.take(ids)
