@@ -102,7 +102,7 @@ def run(
         }
         err.print("reading the features of what was shown", highlight=False)
         shown_rows = merged_rows([future.result() for future in reading])
-    ranker = ReleaseParts.load(folder, ranker_threads=2).ranker
+    ranker = ReleaseParts.load(folder, threads=2).ranker
     heads = None
     if ranker is not None and len(shown_rows.ranker):
         about = {"features": "streaming, as served", "share_of_requests": share}

@@ -180,5 +180,6 @@ def _surface(
     quotas = tuple(
         Quota(sources[name], k) for name, k in config.sources.items() if k > 0 and name in sources
     )
-    digest = hashlib.sha256(config.policy.model_dump_json().encode()).hexdigest()[:8]
-    return Surface(config, quotas, policy, f"plackett-luce-{digest}")
+    policy_settings = config.policy.model_dump_json()
+    digest = hashlib.sha256(policy_settings.encode()).hexdigest()[:8]
+    return Surface(config, quotas, policy, f"plackett-luce-{digest}", policy_settings)

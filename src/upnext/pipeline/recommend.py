@@ -74,6 +74,7 @@ class Surface:
     quotas: tuple[Quota, ...]
     policy: Policy
     policy_version: str
+    policy_settings: str  # as JSON, for the log of slates
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 import numpy as np
 
-from upnext.core.randomness import rng_for
+from upnext.core.randomness import key_of
 from upnext.core.types import Candidates, Float32, Int64, Query, Slate, Trace
 from upnext.events.slate import CandidateRecord, SlateRecord
 
@@ -30,7 +29,6 @@ def record_of(
     names, scores = _sources_of(scored.candidates, rows)
     features = _feature_rows(scored, rows)
     k = len(slate)
-    policy = msgspec.json.encode(surface.config.policy.model_dump()).decode()
     return SlateRecord(
         request_id=request.request_id,
         log_seq=0,
@@ -41,7 +39,7 @@ def record_of(
         surface=request.surface,
         release_id=pipeline.release_id,
         policy_version=surface.policy_version,
-        policy=policy,
+        policy=surface.policy_settings,
         draw_key=slate.draw_key,
         arms=dict(query.arms),
         degraded=list(trace.degraded),
@@ -115,7 +113,7 @@ def _candidate_record(
     pipeline: Pipeline, request_id: str, scored: Scored
 ) -> CandidateRecord | None:
     share = pipeline.candidate_log_share
-    if share <= 0 or rng_for(pipeline.seed, "candidate-log", request_id).random() >= share:
+    if share <= 0 or key_of("candidate-log", pipeline.seed, request_id) >= share * 2.0**64:
         return None
     candidates, features = scored.candidates, scored.features
     return CandidateRecord(

@@ -97,8 +97,8 @@ class ReleaseParts:
         return len(self.described)
 
     @staticmethod
-    def load(folder: Path, *, ranker_threads: int = 1) -> ReleaseParts:
-        """The parts of a release's folder; without ranker/, `ranker` is None."""
+    def load(folder: Path, *, threads: int = 1) -> ReleaseParts:
+        """The parts of a release's folder; without ranker/, `ranker` is None. `threads` share the ranking of one page."""
         retrieval = folder / "retrieval"
         vectors = np.load(retrieval / "item_vectors.npy", mmap_mode="c")
         meta = json.loads((folder / "features.json").read_text("utf-8"))
@@ -113,7 +113,7 @@ class ReleaseParts:
             index=FaissIndex.load(folder / "index"),
             neighbours=Neighbours.load(folder / "covisits"),
             blend_weights=load_weights(folder / "blend"),
-            ranker=OnnxRanker.load(folder / "ranker", ranker_threads) if has_ranker else None,
+            ranker=OnnxRanker.load(folder / "ranker", threads) if has_ranker else None,
             described=np.load(folder / "described.npy"),
             change_seq=int(meta["change_seq"]),
         )

@@ -42,13 +42,13 @@ class Serving:
         clock: Clock,
         *,
         reader: StateReader | None = None,
-        ranker_threads: int = 1,
+        threads: int = 1,
     ) -> None:
         self._parts = parts
         self._releases = releases
         self._clock = clock
         self._reader = reader
-        self._threads = ranker_threads
+        self._threads = threads
         self._lock = threading.Lock()  # of the swap and of what changes the release's tables
         self._refused: str | None = None
         self._assembled = self._first()
@@ -136,7 +136,7 @@ class Serving:
     def _loaded(self, release_id: str) -> Assembled:
         """A release, verified, assembled and warmed by one request per surface."""
         opened = self._releases.open(release_id)
-        release = ReleaseParts.load(opened.path, ranker_threads=self._threads)
+        release = ReleaseParts.load(opened.path, threads=self._threads)
         assembled = assemble(self._parts, release, release_id)
         self._warm(assembled)
         return assembled

@@ -69,7 +69,7 @@ def brain_of(settings: Settings, clock: Clock | None = None) -> Brain:
     )
     releases = ReleaseStore(settings.releases_path)
     threads = settings.serve.ranker_threads
-    serving = Serving(parts, releases, clock, reader=reader, ranker_threads=threads)
+    serving = Serving(parts, releases, clock, reader=reader, threads=threads)
 
     def users(n: int) -> list[dict[str, Any]]:
         return list(view.users(n).to_pylist())
