@@ -11,6 +11,7 @@ import torch
 from ranking_worlds import SMALL, rows, truth
 
 from upnext.core.errors import InvalidInput
+from upnext.core.types import Features
 from upnext.ranking.calibration import auc
 from upnext.ranking.config import RankingConfig
 from upnext.ranking.mmoe import Mmoe, list_loss, losses
@@ -105,6 +106,10 @@ def test_the_graph_predicts_what_the_network_does_for_one_viewer_and_for_many(
     shared = OnnxRanker.load(tmp_path, threads=3)
     for _ in range(20):  # whoever takes which piece
         np.testing.assert_array_equal(shared.predict_rows(*many), in_turn)
+    page = Features(user[0], many[1], ("u",) * 4, ("i",) * 7)
+    np.testing.assert_array_equal(
+        shared.predict(page, share=True).values, shared.predict(page).values
+    )
     quantise(tmp_path / "ranker.onnx", tmp_path / "int8.onnx")
     (tmp_path / "ranker.json").write_text(json.dumps({**manifest, "file": "int8.onnx"}))
     rough = OnnxRanker.load(tmp_path).predict_rows(user, items)

@@ -42,7 +42,7 @@ class NextVideos:
         self.view = view
         self.hydrator = hydrator
 
-    def recommend(self, request: Request, *, cheap: bool = False) -> Drawn:
+    def recommend(self, request: Request, *, cheap: bool = False, share: bool = False) -> Drawn:
         active = np.flatnonzero(self.view.status == 0)
         order = active[
             rng_for(request.seed, request.page, request.time_us).permutation(len(active))

@@ -215,6 +215,21 @@ def test_a_clients_word_never_passes_for_the_dispatchers() -> None:
     run(work)
 
 
+def test_a_page_is_told_whether_it_found_every_worker_idle() -> None:
+    async def work() -> None:
+        async with house(2) as (_, client):
+            forged = {"x-upnext-idle": "yes"}
+            slow = asyncio.create_task(client.get("/x?sleep=0.5"))
+            await asyncio.sleep(0.2)
+            beside = (await client.get("/x", headers=forged)).json()["headers"]
+            assert "x-upnext-idle" not in beside
+            assert (await slow).json()["headers"]["x-upnext-idle"] == "yes"
+            light = (await client.get("/v1/events")).json()["headers"]
+            assert "x-upnext-idle" not in light
+
+    run(work)
+
+
 def test_beyond_the_first_bound_answers_are_cheap_and_beyond_the_second_there_is_503() -> None:
     async def work() -> None:
         async with house(1, cheap_after=2, max_heavy=4) as (one, client):

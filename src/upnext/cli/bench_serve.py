@@ -24,6 +24,7 @@ from upnext.core.randomness import rng_for
 from upnext.core.types import Features
 from upnext.events.log import SqliteEventLog
 from upnext.pipeline.release_parts import ReleaseParts
+from upnext.ranking.onnx_ranker import OnnxRanker
 from upnext.settings.settings import Settings, load
 from upnext.settings.template import render
 
@@ -111,13 +112,14 @@ def _ready(log: Path, server: subprocess.Popen[bytes]) -> str:
 
 
 def kernels_alone(settings: Settings) -> dict[str, Any]:
-    """The index and the ranker in one thread, in this process, on the sizes of a home request."""
+    """The index in one thread, the ranker in as many as serve and in one, in this process, on the sizes of a home request."""
     import faiss
 
     store = ReleaseStore(settings.releases_path)
     current = store.current()
     assert current is not None
-    release = ReleaseParts.load(store.open(current, verify=False).path)
+    folder = store.open(current, verify=False).path
+    release = ReleaseParts.load(folder, threads=settings.serve.ranker_threads)
     assert release.ranker is not None
     faiss.omp_set_num_threads(1)
     rng = rng_for("bench-kernels")
@@ -132,11 +134,14 @@ def kernels_alone(settings: Settings) -> dict[str, Any]:
     items = rng.standard_normal((home.n_ranked, len(names[1])), dtype=np.float32)
     user = rng.standard_normal(len(names[0]), dtype=np.float32)
     features = Features(user, items, *names)
-    ranker = release.ranker
-    rank = [_ms(lambda: ranker.predict(features)) for _ in range(N_KERNEL)]
+    ranker, alone = release.ranker, OnnxRanker.load(folder / "ranker")
+    rank = [_ms(lambda: ranker.predict(features, share=True)) for _ in range(N_KERNEL)]
+    in_one = [_ms(lambda: alone.predict(features)) for _ in range(N_KERNEL)]
     return {
         "ann_p50_ms": _at(ann, 50), "ann_p99_ms": _at(ann, 99),
         "ranker_p50_ms": _at(rank, 50), "ranker_p99_ms": _at(rank, 99),
+        "ranker_threads": settings.serve.ranker_threads,
+        "ranker_one_thread_p50_ms": _at(in_one, 50),
         "ranker_file": str(ranker.manifest["file"]), "ranked": home.n_ranked,
         "inputs": len(names[0]) + len(names[1]),
     }  # fmt: skip
@@ -238,6 +243,7 @@ def _draw(found: dict[str, Any], out: Console) -> None:
     kernels = found["kernels"]
     out.print(
         f"kernels alone: ANN p50 {kernels['ann_p50_ms']:.2f} ms, ranker p50 {kernels['ranker_p50_ms']:.2f} ms "
+        f"in {kernels['ranker_threads']} threads, {kernels['ranker_one_thread_p50_ms']:.2f} in one "
         f"({kernels['ranked']} x {kernels['inputs']}, {kernels['ranker_file']}); "
         f"beyond the kernels at p50: {found['beyond_kernels_p50_ms']:.2f} ms",
         highlight=False,

@@ -69,7 +69,9 @@ class FeatureReader(Protocol):
 class Ranker(Protocol):
     """Predicts every task for every candidate."""
 
-    def predict(self, features: Features) -> Predictions: ...
+    def predict(self, features: Features, *, share: bool = False) -> Predictions:
+        """`share`: other cores are idle and may take a part; it changes nothing else."""
+        ...
 
 
 class Policy(Protocol):

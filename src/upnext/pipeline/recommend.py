@@ -101,8 +101,10 @@ class Pipeline:
             raise expected("surface", f"one of {', '.join(sorted(self.surfaces))}", name)
         return found
 
-    def recommend(self, request: Request, *, cheap: bool = False) -> Answer:
-        """The page that `request` asks for; `cheap` skips the personal sources and the ranker, flagged."""
+    def recommend(self, request: Request, *, cheap: bool = False, share: bool = False) -> Answer:
+        """The page that `request` asks for.
+
+        `cheap` skips the personal sources and the ranker, flagged; `share` lets idle cores take a part of the ranking."""
         trace, timer = Trace(), Timer()
         surface = self.surface(request.surface)
         query = self.hydrator.hydrate(request)
@@ -111,7 +113,7 @@ class Pipeline:
             trace.degraded.append("cheap")
         trace.stage_ms["hydrate"] = timer.lap()
         candidates = self._candidates(query, surface, trace, timer, cheap=cheap)
-        scored = self._score(query, surface, candidates, trace, timer, cheap=cheap)
+        scored = self._score(query, surface, candidates, trace, timer, cheap=cheap, share=share)
         slate = surface.policy.arrange(query, scored.candidates, scored.value)
         if not len(slate):
             slate, scored = self._repeat(query, surface, trace, timer)
@@ -192,6 +194,7 @@ class Pipeline:
         timer: Timer,
         *,
         cheap: bool = False,
+        share: bool = False,
     ) -> Scored:
         candidates = self.blend.scored(query, candidates, with_tower=not cheap)
         n_ranked = max(surface.config.n_ranked, query.request.size)  # a page is never cut short
@@ -199,7 +202,8 @@ class Pipeline:
         trace.stage_ms["merge"] = timer.lap()
         features = self.features.read(query, candidates)
         trace.stage_ms["features"] = timer.lap()
-        predictions = (self.cheap_ranker if cheap else self.ranker).predict(features)
+        ranker = self.cheap_ranker if cheap else self.ranker
+        predictions = ranker.predict(features, share=share)
         value = value_of(query, predictions, surface.config.weights)
         trace.stage_ms["rank"] = timer.lap()
         return Scored(candidates, features, predictions, value)

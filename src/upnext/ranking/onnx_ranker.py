@@ -3,9 +3,9 @@
 The graph takes `user` float32[1, f_user] and `items` float32[n, f_item] and gives `predictions` float32[n, t], calibrated:
 normalisation, calibration and units are inside (ranker_graph.py).
 
-A page's candidates are predicted in pieces, which the caller and a helping thread take in turn: where a core is idle the second half costs
-no time, and where none is the caller does them all itself, because small pieces cost no more than one large call. An int8 graph
-quantises the inputs of each piece on their own range, so a row's prediction depends a little on its piece, never on who took it.
+A page's candidates are predicted in pieces, small ones costing no more than one large call. Where other cores are idle, the caller and a helping
+thread take them in turn. An int8 graph quantises the inputs of each piece on their own range, so a row's prediction depends a little on its
+piece, never on who took it.
 """
 
 from __future__ import annotations
@@ -63,8 +63,8 @@ class OnnxRanker:
         )
         return cls(session, manifest, threads)
 
-    def predict(self, features: Features) -> Predictions:
-        """Every task for every row of `features`; n = 0 gives values float32[0, t].
+    def predict(self, features: Features, *, share: bool = False) -> Predictions:
+        """Every task for every row of `features`; n = 0 gives values float32[0, t]. `share`: other cores are idle.
 
         Raises InvalidInput when the columns are not those the ranker was trained on."""
         names = (features.user_names, features.item_names)
@@ -76,15 +76,15 @@ class OnnxRanker:
             return Predictions(self.tasks, np.zeros((0, len(self.tasks)), np.float32))
         user = np.ascontiguousarray(features.user, np.float32)[None, :]
         items = np.ascontiguousarray(features.items, np.float32)
-        return Predictions(self.tasks, self._in_pieces(user, items))
+        return Predictions(self.tasks, self._in_pieces(user, items, share))
 
     def predict_rows(self, user: Float32, items: Float32) -> Float32:
         """float32[m, t] of m rows of many viewers, user float32[m, f_user] and items float32[m, f_item]: for batch work."""
         return self._in_pieces(
-            np.ascontiguousarray(user, np.float32), np.ascontiguousarray(items, np.float32)
+            np.ascontiguousarray(user, np.float32), np.ascontiguousarray(items, np.float32), True
         )
 
-    def _in_pieces(self, user: Float32, items: Float32) -> Float32:
+    def _in_pieces(self, user: Float32, items: Float32, share: bool) -> Float32:
         """float32[m, t] of items float32[m, f_item], with user float32[1, f_user] for all or [m, f_user]."""
         values = np.empty((len(items), len(self.tasks)), np.float32)
         pieces = deque(range(0, len(items), PIECE))
@@ -100,7 +100,7 @@ class OnnxRanker:
                 inputs = {"user": mine, "items": items[rows]}
                 values[rows] = self._session.run(["predictions"], inputs)[0]
 
-        n_helpers = min(self._n_helpers, len(pieces) - 1)
+        n_helpers = min(self._n_helpers, len(pieces) - 1) if share else 0
         under_way = [self._helpers.submit(take_pieces) for _ in range(n_helpers)]
         take_pieces()
         for helper in under_way:

@@ -17,7 +17,7 @@ class PopularityRanker:
         """`column`: the item column that holds a smoothed rate in [0, 1]."""
         self._column = column
 
-    def predict(self, features: Features) -> Predictions:
+    def predict(self, features: Features, *, share: bool = False) -> Predictions:
         """relevant float32[n, 1] = the column, cut to [0, 1]; NaN counts as 0.
 
         Raises InvalidInput when the features have no such column."""

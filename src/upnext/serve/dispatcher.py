@@ -3,7 +3,8 @@
 `accept` on a shared socket balances connections, not requests: two keep-alive clients often land on one worker while the other
 sleeps. Here every request chooses anew. In flight is bounded per worker: within the first bound a worker answers with
 everything it has; beyond it the header `x-upnext-degrade: cheap` asks for the cheaper pipeline; beyond the second bound the answer
-is 503 with Retry-After at once. Latency never queues silently.
+is 503 with Retry-After at once. Latency never queues silently. A page that finds no worker busy is told so (`x-upnext-idle`): its ranking may use
+the other workers' cores.
 """
 
 from __future__ import annotations
@@ -125,7 +126,8 @@ class Dispatcher:
         cheap = not light and worker.n_heavy >= self.bounds.cheap_after
         if cheap:
             self.metrics.degraded.inc()
-        payload = request.to_worker(client.peer, time_ordered_id(), cheap=cheap)
+        idle = not light and not any(other.n_heavy for other in self.workers)
+        payload = request.to_worker(client.peer, time_ordered_id(), cheap=cheap, idle=idle)
         now_s = asyncio.get_running_loop().time()
         exchange = Exchange(request, payload, client, self, now_s)
         self._exchanges.add(exchange)

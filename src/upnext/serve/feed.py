@@ -50,7 +50,9 @@ class RunningPipeline(Protocol):
     @property
     def hydrator(self) -> Hydrator: ...
 
-    def recommend(self, request: Request, *, cheap: bool = False) -> PipelineAnswer: ...
+    def recommend(
+        self, request: Request, *, cheap: bool = False, share: bool = False
+    ) -> PipelineAnswer: ...
 
     def rank(self, request: Request, item_ids: Sequence[int]) -> PipelineAnswer: ...
 
@@ -112,22 +114,28 @@ class Feed:
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="pipeline")
         self._lookups = ThreadPoolExecutor(1, thread_name_prefix="lookups")
 
-    async def page(self, surface: str, query: FeedQuery, *, cheap: bool) -> bytes:
-        """The FeedAnswer of a feed request as JSON.
+    async def page(
+        self, surface: str, query: FeedQuery, *, cheap: bool, share: bool = False
+    ) -> bytes:
+        """The FeedAnswer of a feed request as JSON; `share`: other workers' cores are idle.
 
         Raises: NotFound (unknown surface), InvalidInput, Unavailable."""
-        return (await self._fed(surface, query, cheap=cheap)).body
+        return (await self._fed(surface, query, cheap=cheap, share=share)).body
 
     async def answer(self, surface: str, query: FeedQuery, *, cheap: bool = False) -> FeedAnswer:
         """The same as a value: for pages of the dashboard."""
         return (await self._fed(surface, query, cheap=cheap)).answer
 
-    async def _fed(self, surface: str, query: FeedQuery, *, cheap: bool) -> _Page:
+    async def _fed(
+        self, surface: str, query: FeedQuery, *, cheap: bool, share: bool = False
+    ) -> _Page:
         size = self._size(surface, query.n, None)
         request = self._request(surface, query, size, tuple(query.exclude))
-        return await self._logged(
-            request, lambda now: self._pipeline().recommend(_at(request, now), cheap=cheap)
-        )
+
+        def run(now_us: int) -> PipelineAnswer:
+            return self._pipeline().recommend(_at(request, now_us), cheap=cheap, share=share)
+
+        return await self._logged(request, run)
 
     async def rank(self, body: RankBody) -> bytes:
         """The FeedAnswer of the caller's own candidates as JSON.

@@ -49,7 +49,7 @@ class HttpRequest(msgspec.Struct):
         """True where sending it twice has the effect of sending it once."""
         return self.method in _IDEMPOTENT or self.target.startswith(_IDEMPOTENT_POSTS)
 
-    def to_worker(self, peer: bytes, request_id: bytes, *, cheap: bool) -> bytes:
+    def to_worker(self, peer: bytes, request_id: bytes, *, cheap: bool, idle: bool) -> bytes:
         """The bytes that go to a worker. HEAD goes as GET: the dispatcher drops the answer's body."""
         method = b"GET" if self.method == b"HEAD" else self.method
         out = [method, b" ", self.target, b" HTTP/1.1\r\n"]
@@ -66,6 +66,8 @@ class HttpRequest(msgspec.Struct):
         out += (b"\r\nx-upnext-request-id: ", request_id, b"\r\n")
         if cheap:
             out.append(b"x-upnext-degrade: cheap\r\n")
+        if idle:
+            out.append(b"x-upnext-idle: yes\r\n")
         if self.body or method in (b"POST", b"PUT", b"PATCH"):
             out.append(b"content-length: %d\r\n" % len(self.body))
         out += (b"\r\n", self.body)

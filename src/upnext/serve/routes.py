@@ -119,9 +119,9 @@ class Api:
         ):  # the dispatcher's own: its retry on another worker must not draw twice
             query.request_id = request.headers.get("x-upnext-request-id", "")
         cheap = request.headers.get("x-upnext-degrade") == "cheap"
-        return json_answer(
-            await self._feed.page(request.path_params["surface"], query, cheap=cheap)
-        )
+        share = request.headers.get("x-upnext-idle") == "yes"
+        surface = request.path_params["surface"]
+        return json_answer(await self._feed.page(surface, query, cheap=cheap, share=share))
 
     async def rank(self, request: Request) -> Response:
         """POST /v1/rank."""
