@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from upnext.catalog.view import CatalogView
 from upnext.cli.opened import readers
 from upnext.core.clock import SystemClock
 from upnext.core.errors import Unavailable
@@ -39,24 +38,27 @@ def run(
     """Prints the slate; with `explain`, where each slot comes from."""
     settings = load(config)
     view, log, releases = readers(settings)
-    reader = _state(settings, view, log)
-    parts = Parts(
-        view, reader.counters, reader, settings.surfaces, settings.pipeline, settings.filters,
-        settings.retrieval,
-    )  # fmt: skip
+    _catch_up(settings, log)
     clock = SystemClock()
-    serving = Serving(parts, releases, clock, reader=reader)
-    now_us = clock.now_us()
-    request = Request(
-        request_id=f"recommend-{now_us}",
-        user_id=user,
-        surface=surface,
-        size=size,
-        time_us=now_us,
-        seed=key_of("recommend", user, now_us),
-        current_video_id=video,
-    )
-    answer = serving.pipeline.recommend(request)
+    with closing(LmdbState(settings.state_path, read_only=True)) as store:
+        reader = StateReader(store, view, settings.features)
+        reader.refresh_counters()
+        parts = Parts(
+            view, reader.counters, reader, settings.surfaces, settings.pipeline, settings.filters,
+            settings.retrieval,
+        )  # fmt: skip
+        serving = Serving(parts, releases, clock, reader=reader)
+        now_us = clock.now_us()
+        request = Request(
+            request_id=f"recommend-{now_us}",
+            user_id=user,
+            surface=surface,
+            size=size,
+            time_us=now_us,
+            seed=key_of("recommend", user, now_us),
+            current_video_id=video,
+        )
+        answer = serving.pipeline.recommend(request)
     weights = serving.pipeline.surface(surface).config.weights
     slots = explain_slots(answer.record, weights)
     titles = [str(row.get("title") or "") for row in view.videos(answer.slate.item_id)]
@@ -76,18 +78,14 @@ def run(
         out.print(f"release {answer.record.release_id}; stages in ms: {stages}", highlight=False)
 
 
-def _state(settings: Settings, view: CatalogView, log: SqliteEventLog) -> StateReader:
-    """The state: a running server's as it stands, else brought up to the log here."""
+def _catch_up(settings: Settings, log: SqliteEventLog) -> None:
+    """Brings the state up to the log, except where a running server keeps it."""
     with (
-        suppress(Unavailable),
+        suppress(Unavailable),  # a server runs
         claimed(settings.run_path),
-    ):  # Unavailable: a server runs and keeps it
-        writable = LmdbState(settings.state_path)
-        StateWriter(writable, settings.features).catch_up(log)
-        writable.close()
-    reader = StateReader(LmdbState(settings.state_path, read_only=True), view, settings.features)
-    reader.refresh_counters()
-    return reader
+        closing(LmdbState(settings.state_path)) as store,
+    ):
+        StateWriter(store, settings.features).catch_up(log)
 
 
 def _draw(
