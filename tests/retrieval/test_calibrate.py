@@ -1,8 +1,9 @@
 """The effort is measured: more lists under narrower filters, and what is said to be reached is reached."""
 
 import numpy as np
+import pytest
 
-from upnext.retrieval.calibrate import Effort, exact, nprobe_for
+from upnext.retrieval.calibrate import Effort, calibrate, exact, nprobe_for
 from upnext.retrieval.config import IndexConfig
 from upnext.retrieval.index import FaissIndex
 
@@ -26,6 +27,18 @@ def test_effort_never_falls_with_the_share_and_reaches_the_target():
         vectors, np.arange(6000), config.model_copy(update={"target_recall": 0.3})
     )
     assert least.effort[0].nprobe < index.effort[0].nprobe
+
+
+def test_hardly_more_lists_are_read_than_the_target_needs():
+    vectors = np.random.default_rng(2).standard_normal((600, 4)).astype(np.float32)
+
+    def search(queries, k, allowed, nprobe):
+        """Finds a share of the truth that grows with the lists read: all of it at 100."""
+        return [row[: k * nprobe // 100] for row in exact(queries, vectors, k)]
+
+    effort = calibrate(search, vectors, vectors[:8], 1000, 0.6, 0)[0]
+    assert (effort.share, effort.nprobe) == (1.0, 70)  # 58 was tried before
+    assert effort.recall == pytest.approx(0.7)
 
 
 def test_exact_search_finds_the_largest_inner_products_among_the_rows():

@@ -16,6 +16,7 @@ from upnext.core.types import Array, Bool, Float32, Int64
 
 SHARES = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.005)
 K = 500
+STEP = 1.2  # from one nprobe tried to the next
 
 Search = Callable[
     [Float32, int, Bool | None, int], Int64
@@ -34,7 +35,7 @@ class Effort:
 def calibrate(
     search: Search, vectors: Array, queries: Float32, n_lists: int, target: float, seed: int
 ) -> tuple[Effort, ...]:
-    """The least power-of-two nprobe that reaches the target, for each share; never less than a larger share needs."""
+    """The first nprobe, a fifth above the one before, that reaches the target, for each share; never less than a larger share needs."""
     rng = np.random.default_rng(seed)
     efforts: list[Effort] = []
     least = 8
@@ -93,4 +94,4 @@ def _enough(
         recall = hits / truth.size
         if recall >= target or nprobe >= n_lists:
             return Effort(share, nprobe, recall)
-        nprobe = min(nprobe * 2, n_lists)
+        nprobe = min(int(np.ceil(nprobe * STEP)), n_lists)
