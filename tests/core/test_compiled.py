@@ -76,6 +76,33 @@ def test_what_was_kept_is_void_once_the_package_or_the_module_changed(
     assert [hits(other), hits(other)] == [0, 1]
 
 
+def test_code_that_was_kept_for_other_types_is_not_run(tmp_path: Path) -> None:
+    (tmp_path / "kept.py").write_text(MODULE, "utf-8")
+    both = "import numpy, kept; assert kept.total(numpy.array([0.5, 0.5])) == 1; assert kept.total(numpy.array([2, 3])) == 5"
+    subprocess.run([sys.executable, "-c", both], cwd=tmp_path, check=True)
+    one, other = sorted(tmp_path.glob("__pycache__/kept.total*.nbc"))
+    whole, rest = one.read_bytes(), other.read_bytes()
+    one.write_bytes(rest)
+    other.write_bytes(whole)
+    subprocess.run([sys.executable, "-c", both], cwd=tmp_path, check=True)
+
+
+def test_a_damaged_file_or_a_full_disk_costs_a_compilation_alone(tmp_path: Path) -> None:
+    (tmp_path / "kept.py").write_text(MODULE, "utf-8")
+    subprocess.run([sys.executable, "-c", USE], cwd=tmp_path, check=True)
+    for suffix in ("nbc", "nbi"):
+        (damaged,) = tmp_path.glob(f"__pycache__/kept.total*.{suffix}")
+        for left in (b"", damaged.read_bytes()[:40]):
+            damaged.write_bytes(left)
+            subprocess.run([sys.executable, "-c", USE], cwd=tmp_path, check=True)
+    full = "import numba.core.caching as c, errno\n"
+    full += "def dump(*_): raise OSError(errno.ENOSPC, 'No space left on device')\n"
+    full += "c.IndexDataCacheFile._save_data = dump\n"
+    (damaged,) = tmp_path.glob("__pycache__/kept.total*.nbi")
+    damaged.unlink()
+    subprocess.run([sys.executable, "-c", full + USE], cwd=tmp_path, check=True)
+
+
 def test_a_function_that_can_be_kept_nowhere_is_compiled_all_the_same() -> None:
     names: dict = {}
     exec(compile(MODULE, "<no file>", "exec"), names)

@@ -12,9 +12,11 @@ knows a stale one by its own module alone; so whatever is kept is void as soon a
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, TypeVar, cast
 
 import numba
@@ -53,6 +55,19 @@ class _Kept(FunctionCache):
         super().__init__(function)  # type: ignore[no-untyped-call]
         stamps = numba.__version__, _stamp_of(_PACKAGE), self._impl.locator.get_source_stamp()
         self._cache_file._version = repr(stamps)  # another version is not even read
+
+    def load_overload(self, sig: Any, target_context: Any) -> Any:
+        """The code kept for these argument types; none where two processes that wrote at once mixed up what is whose, or where a file is damaged."""
+        try:
+            found = super().load_overload(sig, target_context)  # type: ignore[no-untyped-call]
+        except (OSError, EOFError, UnpicklingError):
+            return None
+        return found if found is not None and found.signature.args == tuple(sig) else None
+
+    def save_overload(self, sig: Any, data: Any) -> None:
+        """Keeps the code where there is room for it: a full disk costs the next process a compilation, not this one its answer."""
+        with suppress(OSError, EOFError, UnpicklingError):
+            super().save_overload(sig, data)  # type: ignore[no-untyped-call]
 
 
 @cache
