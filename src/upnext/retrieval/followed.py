@@ -2,13 +2,24 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from upnext.core.clock import DAY_US
 from upnext.core.compiled import compiled
 from upnext.core.types import NO_ITEMS, Bool, Candidates, Float32, Int64, Query
+from upnext.retrieval.aged import Aged
 from upnext.retrieval.config import FollowedConfig
 from upnext.retrieval.short_list import Allowed, Videos, all_allowed, is_open, mask_of
+
+
+class _Uploads(NamedTuple):
+    """Every creator's videos of the first n_items."""
+
+    n_items: int
+    item_id: Int64  # [m] by creator, newest first
+    start: Int64  # creator code -> first place in item_id
 
 
 class Followed:
@@ -24,36 +35,34 @@ class Followed:
     ) -> None:
         self._videos, self._allowed = videos, allowed
         self._config = config or FollowedConfig()
-        self._made_us: int | None = None
-        self._n_items = 0
-        self._item_id: Int64 = np.zeros(0, np.int64)  # by creator, newest first
-        self._start: Int64 = np.zeros(1, np.int64)  # creator code -> first place in item_id
+        self._uploads = Aged(self._made, self._config.refresh_s)
+        self._latest = _Uploads(0, np.zeros(0, np.int64), np.zeros(1, np.int64))
 
     def refresh(self, time_us: int) -> None:
         """Sorts anew when videos came, at most every few seconds."""
-        n, age_us = self._videos.n_items, self._config.refresh_s * 1e6
-        if self._made_us is not None and abs(time_us - self._made_us) < age_us:
-            return
-        self._made_us = time_us
-        if n == self._n_items:
-            return
+        self._uploads.refresh(time_us)
+
+    def _made(self, time_us: int) -> _Uploads:
+        n = self._videos.n_items
+        if n == self._latest.n_items:
+            return self._latest
         creator, uploaded_us = self._videos.creator[:n], self._videos.uploaded_us[:n]
         ids = np.flatnonzero(creator >= 0)
         ids = ids[np.lexsort((ids, -uploaded_us[ids], creator[ids]))].astype(np.int64)
         n_creators = int(creator.max(initial=-1)) + 1
-        self._start = np.searchsorted(creator[ids], np.arange(n_creators + 1)).astype(np.int64)
-        self._item_id, self._n_items = ids, n
+        start = np.searchsorted(creator[ids], np.arange(n_creators + 1)).astype(np.int64)
+        self._latest = _Uploads(n, ids, start)
+        return self._latest
 
     def fetch(self, query: Query, k: int) -> Candidates:
         """At most k, newest first, unseen, allowed and out already; the score is minus the age in days."""
-        if self._made_us is None:
-            self.refresh(query.request.time_us)
+        uploads = self._uploads.at(query.request.time_us)
         followed = query.user.followed
         if not len(followed):
             return Candidates.of_source(self.name, NO_ITEMS, np.zeros(0, np.float32))
         allowed = mask_of(self._allowed(query), self._videos.n_items)
         ids = _newest(
-            np.array(followed), self._start, self._item_id, self._config.per_creator,
+            np.array(followed), uploads.start, uploads.item_id, self._config.per_creator,
             query.left_out.table, allowed,
         )  # fmt: skip
         uploaded_us = self._videos.uploaded_us.take(ids)

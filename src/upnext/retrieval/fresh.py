@@ -11,10 +11,10 @@ import numpy as np
 from upnext.core.clock import HOUR_US
 from upnext.core.randomness import rng_for
 from upnext.core.types import Candidates, Float64, Query
+from upnext.retrieval.aged import Aged
 from upnext.retrieval.config import FreshConfig
 from upnext.retrieval.selection import largest_rows
 from upnext.retrieval.short_list import (
-    EMPTY,
     Allowed,
     Counts,
     ShortList,
@@ -40,15 +40,15 @@ class Fresh:
     ) -> None:
         self._videos, self._counts, self._allowed = videos, counts, allowed
         self._config = config or FreshConfig()
-        self._made_us: int | None = None
-        self._list: ShortList = EMPTY
+        self._list = Aged(self._made, self._config.refresh_s)
 
     def refresh(self, time_us: int) -> None:
         """Makes the list anew as of time_us, unless it is younger than the set age."""
+        self._list.refresh(time_us)
+
+    def _made(self, time_us: int) -> ShortList:
+        """The newest videos with the logarithm of their value."""
         config, n = self._config, self._videos.n_items
-        age_us = config.refresh_s * 1e6
-        if self._made_us is not None and abs(time_us - self._made_us) < age_us:
-            return
         uploaded_us = self._videos.uploaded_us[:n]
         time_of_out = uploaded_us.astype(np.float64)
         time_of_out[uploaded_us > time_us] = 0
@@ -59,14 +59,12 @@ class Fresh:
         # in logarithms: an old catalogue's newest video must not underflow to nothing
         log_value = -age_h / config.half_life_h * np.log(2)
         log_value -= 0.5 * np.log1p(impressions / config.prior_impressions)
-        self._list = ShortList(ids, log_value.astype(np.float32))
-        self._made_us = time_us
+        return ShortList(ids, log_value.astype(np.float32))
 
     def fetch(self, query: Query, k: int) -> Candidates:
         """At most k, drawn without replacement, first drawn first; unseen and allowed; the score is the perturbed log value."""
-        if self._made_us is None:
-            self.refresh(query.request.time_us)
-        request, newest = query.request, self._list.within(self._allowed(query))
+        request = query.request
+        newest = self._list.at(request.time_us).within(self._allowed(query))
         rows = first_unseen(newest.item_id, query.left_out.table, len(newest))
         rng = rng_for("fresh", request.seed, request.user_id, request.page)
         score = newest.score.take(rows) + _gumbel(rng, len(rows))

@@ -6,9 +6,12 @@ too few; the score is log(1 + decayed count) * 2^(-distance / half_distance).
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from upnext.core.types import NO_ITEMS, Array, Candidates, Float32, Float64, Int64, Query
+from upnext.retrieval.aged import Aged
 from upnext.retrieval.config import LocalConfig
 from upnext.retrieval.short_list import (
     Allowed,
@@ -28,6 +31,15 @@ from upnext.retrieval.short_list import (
 EARTH_KM = 6371.0
 
 
+class _Places(NamedTuple):
+    """Videos with a place, by cell, the most popular of each first."""
+
+    item_id: Int64  # [m]
+    cell: Int64  # [m] ascending
+    weight: Float32  # [m]
+    by_language: dict[int, ShortList]  # whatever their place
+
+
 class Local:
     """A Source by place. `refresh` sorts the cells; `fetch` reads those around the viewer."""
 
@@ -42,37 +54,33 @@ class Local:
     ) -> None:
         self._videos, self._counts, self._allowed = videos, counts, allowed
         self._config = config or LocalConfig()
-        self._made_us: int | None = None
-        self._item_id: Int64 = NO_ITEMS  # by cell, most popular first
-        self._cell: Int64 = NO_ITEMS  # of each, ascending
-        self._weight: Float32 = np.zeros(0, np.float32)
-        self._by_language: dict[int, ShortList] = {}
+        self._places = Aged(self._made, self._config.refresh_s)
 
     def refresh(self, time_us: int) -> None:
         """Sorts anew as of time_us, unless the last time is closer than the set age."""
+        self._places.refresh(time_us)
+
+    def _made(self, time_us: int) -> _Places:
         config, n = self._config, self._videos.n_items
-        if self._made_us is not None and abs(time_us - self._made_us) < config.refresh_s * 1e6:
-            return
         values = np.log1p(counted(self._counts, config.counter, time_us, n))
         latitude, longitude = self._videos.latitude[:n], self._videos.longitude[:n]
         ids = np.flatnonzero(np.isfinite(latitude) & np.isfinite(longitude))
         cell = self._cell_of(latitude[ids], longitude[ids])
         order = np.lexsort((ids, -values[ids], cell))
+        item_id = ids[order].astype(np.int64)
         # a video that nobody has watched yet may still be near: a small weight, not none
-        self._item_id, self._cell = ids[order].astype(np.int64), cell[order]
-        self._weight = (values[self._item_id] + 0.1).astype(np.float32)
-        self._by_language = by_group(values, self._videos.language[:n], config.size)
-        self._made_us = time_us
+        weight = (values[item_id] + 0.1).astype(np.float32)
+        by_language = by_group(values, self._videos.language[:n], config.size)
+        return _Places(item_id, cell[order], weight, by_language)
 
     def fetch(self, query: Query, k: int) -> Candidates:
         """At most k, best first, unseen and allowed."""
-        if self._made_us is None:
-            self.refresh(query.request.time_us)
+        places = self._places.at(query.request.time_us)
         latitude, longitude = query.request.latitude, query.request.longitude
         if latitude is None or longitude is None:
-            own = list_of(self._by_language, language_of(query, self._videos))
+            own = list_of(places.by_language, language_of(query, self._videos))
             return walk([own], query, k, self._allowed(query), self.name)
-        ids, weight = self._near(query, latitude, longitude, k)
+        ids, weight = self._near(places, query, latitude, longitude, k)
         away_km = distance_km(
             latitude, longitude, self._videos.latitude[ids], self._videos.longitude[ids]
         )
@@ -81,16 +89,16 @@ class Local:
         return Candidates.of_unique(self.name, ids[order], score[order].astype(np.float32))
 
     def _near(
-        self, query: Query, latitude: float, longitude: float, k: int
+        self, places: _Places, query: Query, latitude: float, longitude: float, k: int
     ) -> tuple[Int64, Float32]:
         """(ids int64[m], weights float32[m]) of the unseen, allowed videos of the smallest ring that has k, else of the widest."""
         allowed = mask_of(self._allowed(query), self._videos.n_items)
         ids, weight = NO_ITEMS, np.zeros(0, np.float32)
         for ring in self._config.rings:
-            place = self._around(latitude, longitude, ring)
-            ids = self._item_id.take(place)
+            place = self._around(places.cell, latitude, longitude, ring)
+            ids = places.item_id.take(place)
             rows = first_open(ids, query.left_out.table, allowed, len(ids))
-            ids, weight = ids.take(rows), self._weight.take(place.take(rows))
+            ids, weight = ids.take(rows), places.weight.take(place.take(rows))
             if len(ids) >= k:
                 break
         return ids, weight
@@ -104,16 +112,16 @@ class Local:
     def _n_columns(self) -> int:
         return max(1, round(360 / self._config.cell_degrees))
 
-    def _around(self, latitude: float, longitude: float, ring: int) -> Int64:
+    def _around(self, cell: Int64, latitude: float, longitude: float, ring: int) -> Int64:
         """Places in item_id of the cells within `ring` cells of the viewer's, the most popular of each."""
         n_columns = self._n_columns()
         row, column = divmod(int(self._cell_of(np.array(latitude), np.array(longitude))), n_columns)
         step = np.arange(-ring, ring + 1)
         cells = ((row + step)[:, None] * n_columns + (column + step)[None, :] % n_columns).ravel()
         cells = np.unique(cells[cells >= 0])
-        start = np.searchsorted(self._cell, cells)
+        start = np.searchsorted(cell, cells)
         count = np.minimum(
-            np.searchsorted(self._cell, cells, side="right") - start, self._config.per_cell
+            np.searchsorted(cell, cells, side="right") - start, self._config.per_cell
         )
         offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
         return np.asarray(np.repeat(start, count) + offset, np.int64)

@@ -10,9 +10,9 @@ import numpy as np
 
 from upnext.core.compiled import compiled
 from upnext.core.types import Candidates, Float64, Query
+from upnext.retrieval.aged import Aged
 from upnext.retrieval.config import TrendingConfig
 from upnext.retrieval.short_list import (
-    EMPTY,
     Allowed,
     Counts,
     ShortList,
@@ -38,25 +38,22 @@ class Trending:
     ) -> None:
         self._videos, self._counts, self._allowed = videos, counts, allowed
         self._config = config or TrendingConfig()
-        self._made_us: int | None = None
-        self._list: ShortList = EMPTY
+        self._list = Aged(self._made, self._config.refresh_s)
 
     def refresh(self, time_us: int) -> None:
         """Makes the list anew as of time_us, unless it is younger than the set age."""
-        age_us = self._config.refresh_s * 1e6
-        if self._made_us is not None and abs(time_us - self._made_us) < age_us:
-            return
+        self._list.refresh(time_us)
+
+    def _made(self, time_us: int) -> ShortList:
         n, config = self._videos.n_items, self._config
         lately = counted(self._counts, config.counter_6h, time_us, n)
         usually = counted(self._counts, config.counter_7d, time_us, n) * (6 / 168)
-        self._list = top(surprise(lately, usually, config.min_count), config.size)
-        self._made_us = time_us
+        return top(surprise(lately, usually, config.min_count), config.size)
 
     def fetch(self, query: Query, k: int) -> Candidates:
         """At most k, best first, unseen and allowed; the score is the surprise, above 0."""
-        if self._made_us is None:
-            self.refresh(query.request.time_us)
-        return walk([self._list], query, k, self._allowed(query), self.name)
+        trending = self._list.at(query.request.time_us)
+        return walk([trending], query, k, self._allowed(query), self.name)
 
 
 @compiled
