@@ -12,6 +12,7 @@ from upnext.features.catalog_block import distance_km
 from upnext.features.context import Vocabulary
 from upnext.features.counters import CounterTable
 from upnext.features.plan import FeaturePlan
+from upnext.features.vector_table import VectorTable
 
 SHOWN = Flag.IMPRESSION
 LIKED = Flag.IMPRESSION | Flag.LIKE
@@ -200,15 +201,15 @@ def test_source_scores_come_with_a_flag_and_a_place() -> None:
 def test_vectors_are_compared_with_what_the_viewer_liked() -> None:
     static = np.zeros((20, 2), np.float32)
     static[3], static[4], static[5], static[6] = (2, 0), (0, 5), (3, 3), (-1, 0)
-    made = plan(MemoryView(), item_static=static)
+    table = VectorTable(static)
+    made = plan(MemoryView(), item_static=table)
     features = made.read(
         ask(history((3, LIKED, 0.0), (4, Flag.IMPRESSION | Flag.SKIPPED, 1.0))),
         Candidates(np.array([5, 6, 4, 250])),
     )
     assert features.column("cos_relevant") == pytest.approx([np.sqrt(0.5), -1, 0, 0])
     assert features.column("cos_skipped") == pytest.approx([np.sqrt(0.5), 0, 1, 0])
-    longer = np.ones((300, 2), np.float32)
-    made.replace_static(longer)
+    table.put(np.array([250]), np.ones((1, 2), np.float32))  # a video that came later
     assert made.read(ask(history()), Candidates(np.array([250]))).column("static_1").tolist() == [1]
 
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from policy_world import PLAIN
 
 from upnext.core.randomness import generator_of
 from upnext.core.types import Bool, Candidates, Float64, Query, Request, User
@@ -15,15 +16,6 @@ from upnext.policy.config import PolicyConfig
 from upnext.policy.page import Videos, draw_rows, propensity_of_rows, terms_of
 from upnext.policy.plackett_luce import PlackettLucePolicy
 from upnext.policy.standardised import standardised
-
-PLAIN = PolicyConfig(
-    temperature=1.0,
-    epsilon=0.0,
-    mmr_lambda=1.0,
-    max_per_creator=0,
-    max_per_category=0,
-    duplicate_similarity=1.0,
-)
 
 
 class Plain(NamedTuple):

@@ -8,21 +8,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from policy_world import PLAIN
 
 from upnext.core.errors import InvalidInput
 from upnext.core.types import Candidates, Float32, Query, Request, Slate, User
 from upnext.policy.config import PolicyConfig
 from upnext.policy.plackett_luce import PlackettLucePolicy, draw_key_of
 from upnext.policy.standardised import standardised
-
-PLAIN = PolicyConfig(
-    temperature=1.0,
-    epsilon=0.0,
-    mmr_lambda=1.0,
-    max_per_creator=0,
-    max_per_category=0,
-    duplicate_similarity=1.0,
-)
 
 
 def query(size: int, page: int = 0, seed: int = 3, session: str = "s") -> Query:

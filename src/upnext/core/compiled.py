@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import cache
 from hashlib import sha256
 from pathlib import Path
-from pickle import UnpicklingError
+from pickle import UnpicklingError  # numba writes its files so: a damaged one raises this
 from typing import Any, TypeVar, cast
 
 import numba

@@ -57,10 +57,8 @@ class FeaturePlan:
             blocks.append(SourceBlock(sources))
         if scores:
             blocks.append(ScoreBlock(scores))
-        self._vectors: VectorBlock | None = None
         if item_static is not None:
-            self._vectors = VectorBlock(item_static, static_names)
-            blocks.append(self._vectors)
+            blocks.append(VectorBlock(item_static, static_names))
         sizes = [len(block.names) for block in blocks]
         self._blocks = list(zip(blocks, accumulate(sizes, initial=0)))  # each with its first column
         self.item_names: tuple[str, ...] = tuple(name for block in blocks for name in block.names)
@@ -69,11 +67,6 @@ class FeaturePlan:
             *SUMMARY_NAMES,
             *(f"user_vector_{i}" for i in range(user_vector_size)),
         )
-
-    def replace_static(self, item_static: Float32 | VectorTable) -> None:
-        """Takes a longer table of item_static: rows for videos that came later."""
-        assert self._vectors is not None
-        self._vectors.replace(item_static)
 
     def read(
         self, query: Query, candidates: Candidates, *, user_vector: Float32 | None = None

@@ -18,7 +18,7 @@ _SKIPPED: Final = np.uint16(Flag.SKIPPED)
 
 
 class VectorBlock:
-    """`item_static` float32[m, s] by item_id; a video beyond its rows has zeros until `replace` brings it."""
+    """`item_static` float32[m, s] by item_id; a video beyond its rows has zeros until the table is given its row."""
 
     def __init__(
         self, item_static: Float32 | VectorTable, names: Sequence[str] | None = None
@@ -30,10 +30,6 @@ class VectorBlock:
         )
         self.names = (*own, "cos_relevant", "cos_recent", "cos_skipped", "cos_current")
         self._size = len(own)
-        self.replace(item_static)
-
-    def replace(self, item_static: Float32 | VectorTable) -> None:
-        """Takes a table with more rows, of the same width."""
         self._static = _table(item_static)
         assert self._static.size == self._size
 

@@ -43,7 +43,6 @@ from upnext.retrieval.popular import Popular
 from upnext.retrieval.relevant import Relevant
 from upnext.retrieval.trending import Trending
 
-NEEDS_RELEASE = frozenset({"relevant", "item_to_item"})
 NO_RELEASE = "none"
 
 
