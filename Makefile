@@ -11,7 +11,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@command -v $(PYTHON) >/dev/null || { echo "make: $(PYTHON) not found; say which Python 3.11 to use: make PYTHON=python3 ..."; exit 2; }
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt torch==2.13.0
-	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,dev,parity]'
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[train,evaluate,dev,parity]'
 	touch $(STAMP)
 
 demo: setup  ## A working platform with pages to look at
