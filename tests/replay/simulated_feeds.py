@@ -24,6 +24,7 @@ from upnext.pipeline.assemble import Assembled, Parts, assemble
 from upnext.pipeline.config import PipelineConfig, SurfaceConfig
 from upnext.pipeline.recommend import Answer
 from upnext.retrieval.config import RetrievalConfig
+from upnext.simulate.platform import Platform
 from upnext.simulate.tables import users_table, videos_table
 from upnext.simulate.viewer import Page, ViewerBehaviour
 from upnext.simulate.world import World
@@ -171,7 +172,7 @@ class Feeds:
         store = MemoryState()
         self._writer, self._reader = StateWriter(store), StateReader(store, self.view)
         self._assembled = self._assemble()
-        self._behaviour = ViewerBehaviour(self.world)
+        self._behaviour = ViewerBehaviour(Platform(self.world))
         self._rng = np.random.default_rng(seed)
         self._time_us = self.world.end_us
         self._log_seq = 0

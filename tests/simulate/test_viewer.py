@@ -7,7 +7,9 @@ import pytest
 
 from upnext.core.event import Event
 from upnext.core.randomness import rng_for
-from upnext.simulate.truth import SURFACES, examination, expected_relevance, rates
+from upnext.simulate.behaviour import examination
+from upnext.simulate.platform import Platform
+from upnext.simulate.truth import SURFACES, expected_relevance, rates
 from upnext.simulate.viewer import FEEDBACK, HEARTBEAT_S, Page, ViewerBehaviour
 from upnext.simulate.world import World
 
@@ -19,7 +21,7 @@ def _page(world: World, surface: str, videos: list[int], name: str = "r1") -> Pa
 
 @pytest.mark.parametrize("surface", SURFACES)
 def test_a_page_is_answered_slot_by_slot(world: World, surface: str) -> None:
-    viewers = ViewerBehaviour(world)
+    viewers = ViewerBehaviour(Platform(world))
     events: list[Event] = []
     for i in range(200):
         page = _page(world, surface, list(range(i, i + 12)), f"r{i}")
@@ -40,7 +42,7 @@ def test_a_page_is_answered_slot_by_slot(world: World, surface: str) -> None:
 
 
 def test_watches_are_cumulative_per_view(world: World) -> None:
-    viewers = ViewerBehaviour(world)
+    viewers = ViewerBehaviour(Platform(world))
     long = np.argsort(-world.videos.duration_s)[:300].tolist()
     views: dict[str, list[float]] = {}
     for viewer in range(40):
@@ -55,7 +57,7 @@ def test_watches_are_cumulative_per_view(world: World) -> None:
 
 
 def test_follows_name_the_creator(world: World) -> None:
-    viewers = ViewerBehaviour(world)
+    viewers = ViewerBehaviour(Platform(world))
     follows = []
     for viewer in range(60):
         page = _page(world, "shorts", list(range(30)), f"r{viewer}")
@@ -71,21 +73,23 @@ def test_follows_name_the_creator(world: World) -> None:
 
 def test_the_same_draw_gives_the_same_events(world: World) -> None:
     page = _page(world, "home", [5, 6, 7, 8, 9])
-    a = ViewerBehaviour(world).react(9, page, rng_for("x"))
-    viewers = ViewerBehaviour(world, n_remembered=1)
+    a = ViewerBehaviour(Platform(world)).react(9, page, rng_for("x"))
+    viewers = ViewerBehaviour(Platform(world))
     viewers.react(8, page, rng_for("y"))  # pushes nothing of viewer 9's answer
     assert a == viewers.react(9, page, rng_for("x"))
 
 
 def test_an_unknown_video_is_seen_and_left(world: World) -> None:
     page = Page("r", "s", "home", 10, ["never-heard-of"] * 50)
-    kinds = {e.kind for e in ViewerBehaviour(world).react(0, page, rng_for(0))}
+    kinds = {e.kind for e in ViewerBehaviour(Platform(world)).react(0, page, rng_for(0))}
     assert kinds == {"impression"}
-    assert ViewerBehaviour(world).react(0, Page("r", "s", "home", 10, []), rng_for(0)) == []
+    assert (
+        ViewerBehaviour(Platform(world)).react(0, Page("r", "s", "home", 10, []), rng_for(0)) == []
+    )
 
 
 def test_clicks_and_relevance_follow_the_truth(world: World) -> None:
-    viewers = ViewerBehaviour(world)
+    viewers = ViewerBehaviour(Platform(world))
     n_clicks = n_relevant = 0
     expected_clicks = expected_relevant = 0.0
     rng = rng_for("truth")
@@ -100,7 +104,8 @@ def test_clicks_and_relevance_follow_the_truth(world: World) -> None:
             if event.kind == "like" or (half and (event.watch_s or 0) >= 0.5 * length):
                 relevant.add(event.slot)
         n_relevant += len(relevant)
-        look, who = examination("home", np.arange(10)), np.full(10, viewer)
+        slots, who = np.arange(10), np.full(10, viewer)
+        look = examination(world.knobs, slots, np.zeros(10, np.int64))
         expected_clicks += float((look * rates(world, who, rows, "home").attract).sum())
         expected_relevant += float((look * expected_relevance(world, who, rows)).sum())
     # about 1,300 clicks and 450 relevant of 5,000 showings: four standard errors

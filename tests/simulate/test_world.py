@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from upnext.core.errors import InvalidInput
-from upnext.simulate.behaviour import N_DRAWS, outcome
+from upnext.simulate.behaviour import examination, outcome
+from upnext.simulate.draws import keys_of
 from upnext.simulate.truth import (
     SURFACES,
     affinity,
-    examination,
     expected_relevance,
     expected_watch_s,
     rates,
@@ -53,9 +53,10 @@ def test_expected_relevance_and_watch_time_are_the_means_of_what_is_drawn(
 ) -> None:
     rng = np.random.default_rng(2)
     viewer, video = rng.integers(500, size=300_000), rng.integers(2_000, size=300_000)
-    done = outcome(
-        rates(world, viewer, video, surface), np.ones(len(video)), rng.random((len(video), N_DRAWS))
-    )
+    rate, every = rates(world, viewer, video, surface), np.ones(len(video), np.bool_)
+    started = rng.random(len(video)) < rate.attract
+    keys = keys_of(1, np.arange(len(video)))
+    done = outcome(world.knobs, rate, (every, every, started), keys)
     relevant = done.like | (done.watch_s >= 0.5 * world.videos.duration_s[video])
     expected = expected_relevance(world, viewer, video, surface)
     # 300,000 draws: five standard errors of a share near .13 are .003
@@ -67,10 +68,10 @@ def test_expected_relevance_and_watch_time_are_the_means_of_what_is_drawn(
     assert abs(done.watch_s.mean() - watch_s.mean()) < 5 * error_s
 
 
-def test_examination_falls_with_the_slot_and_is_certain_where_videos_start_alone() -> None:
+def test_examination_falls_with_the_slot(world: World) -> None:
     slots = np.array([0, 5, 30])
-    np.testing.assert_allclose(examination("home", slots), [1, 1 / 1.4, 1 / 3.4])
-    assert examination("shorts", slots).tolist() == [1, 1, 1]
+    look = examination(world.knobs, slots, np.zeros(3, np.int64))
+    np.testing.assert_allclose(look, [1, 1 / 1.4, 1 / 3.4])
 
 
 def test_a_viewers_own_best_beat_everyones_best_by_far(world: World) -> None:

@@ -13,13 +13,13 @@ from upnext.core.columns import EVENTS_SENT
 from upnext.core.randomness import rng_for
 from upnext.core.types import Array, Bool, Int64
 from upnext.simulate.truth import AUTOPLAY, SURFACES
+from upnext.simulate.visits import DEVICES
 from upnext.simulate.vocabulary import LANGUAGES, PLACES, topics
 
 if TYPE_CHECKING:
-    from upnext.simulate.history import Pages, Showings
+    from upnext.simulate.history import PastPages, Showings
     from upnext.simulate.world import World
 
-DEVICES = ("mobile", "desktop", "tv")
 KINDS = (
     "impression", "click", "watch", "like", "dislike", "share", "comment", "follow",
     "not_interested", "search",
@@ -29,9 +29,9 @@ SEARCHES = 0.08  # share of sessions that begin with a search
 
 
 def events_table(
-    world: World, pages: Pages, showings: Showings, *, end_us: int, with_requests: bool
+    world: World, pages: PastPages, showings: Showings, *, with_requests: bool
 ) -> pa.Table:
-    """Every event strictly before `end_us`, columns of EVENTS_SENT that have a value here, in order of time."""
+    """Every event strictly before the world's end, columns of EVENTS_SENT that have a value here, in order of time."""
     kind, showing, time_us = _happened(pages, showings)
     asked, asked_us, words = _searches(world, pages)
     n_asked = len(asked)
@@ -43,7 +43,7 @@ def events_table(
         query=np.concatenate([np.full(len(kind), -1), words]),
     )
     order = np.argsort(rows.time_us, kind="stable")
-    order = order[rows.time_us[order] < end_us]
+    order = order[rows.time_us[order] < world.end_us]
     return _laid_out(world, pages, showings, rows.take(order), with_requests)
 
 
@@ -61,7 +61,7 @@ class _Rows:
         return _Rows(*(getattr(self, name)[rows] for name in self.__dataclass_fields__))
 
 
-def _happened(pages: Pages, showings: Showings) -> tuple[Int64, Int64, Int64]:
+def _happened(pages: PastPages, showings: Showings) -> tuple[Int64, Int64, Int64]:
     """(kind, showing, time_us) of every event that belongs to a showing."""
     done = showings.done
     every = np.arange(len(showings.video))
@@ -81,7 +81,7 @@ def _happened(pages: Pages, showings: Showings) -> tuple[Int64, Int64, Int64]:
     )
 
 
-def _searches(world: World, pages: Pages) -> tuple[Int64, Int64, Int64]:
+def _searches(world: World, pages: PastPages) -> tuple[Int64, Int64, Int64]:
     """(page, time_us, query) of the searches with which some sessions begin."""
     rng = rng_for(world.seed, "searches")
     first = np.flatnonzero(np.diff(pages.session, prepend=-1))
@@ -91,13 +91,13 @@ def _searches(world: World, pages: Pages) -> tuple[Int64, Int64, Int64]:
     interest = world.viewers.interest[viewer, (rng.random(len(page)) * held).astype(np.int64)]
     return (
         page,
-        pages.start_us[page] - 5 * SECOND_US,
+        pages.time_us[page] - 5 * SECOND_US,
         interest * 8 + rng.integers(3, size=len(page)),
     )
 
 
 def _laid_out(
-    world: World, pages: Pages, showings: Showings, rows: _Rows, with_requests: bool
+    world: World, pages: PastPages, showings: Showings, rows: _Rows, with_requests: bool
 ) -> pa.Table:
     m = len(rows.kind)
     kind, page, showing = rows.kind, rows.page, rows.showing
@@ -105,7 +105,7 @@ def _laid_out(
     at = np.where(seen, showing, 0)
     viewer, session = pages.viewer[page], pages.session[page]
     video = showings.video[at]
-    device = _devices(world, pages)[page]
+    device = pages.device[page]
     is_watch, is_follow = kind == KINDS.index("watch"), kind == KINDS.index("follow")
     names = _names(world, rows.query, viewer)
     requests = seen & with_requests
@@ -138,17 +138,6 @@ def _laid_out(
     fields = [EVENTS_SENT.field(name) for name in columns]
     arrays = [columns[f.name].cast(f.type) for f in fields]
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
-
-
-def _devices(world: World, pages: Pages) -> Int64:
-    """int64[p]: the device of each page, a viewer's own in four sessions of five."""
-    rng = rng_for(world.seed, "devices")
-    share = [0.65, 0.25, 0.10]
-    own = rng.choice(len(DEVICES), world.n_viewers, p=share)[pages.viewer]
-    n_sessions = int(pages.session[-1]) + 1 if len(pages.session) else 0
-    other = rng.choice(len(DEVICES), n_sessions, p=share)[pages.session]
-    switched = (rng.random(n_sessions) < 0.2)[pages.session]
-    return np.where(switched, other, own)
 
 
 def _names(world: World, query: Int64, viewer: Int64) -> list[str]:

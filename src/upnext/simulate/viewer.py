@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,13 +11,12 @@ import numpy as np
 
 from upnext.core.clock import SECOND_US
 from upnext.core.event import Event
-from upnext.core.types import Float64
-from upnext.simulate.behaviour import N_DRAWS, Outcome, outcome
-from upnext.simulate.truth import AUTOPLAY, Rates, examination, rates
+from upnext.simulate.behaviour import Outcome
+from upnext.simulate.platform import LOOK_S, Platform
+from upnext.simulate.truth import AUTOPLAY, SURFACES
+from upnext.simulate.visits import Shown, own_device
 from upnext.simulate.world import World
 
-LOOK_S = 1.0  # seconds between two slots that are not watched
-LEAVE = 0.03  # P(leave after a slot) on an autoplay surface; later slots are then no impressions
 HEARTBEAT_S = 60.0  # longer watches also report halfway, cumulative
 FEEDBACK = ("like", "dislike", "share", "comment", "follow", "not_interested")
 
@@ -36,71 +34,64 @@ class Page:
 
 
 class ViewerBehaviour:
-    """Answers slates; remembers the rates of viewers met lately, which is what makes it quick."""
+    """Answers slates one page of one viewer at a time, as the platform is now; it absorbs nothing."""
 
-    def __init__(self, world: World, *, n_remembered: int = 2_048) -> None:
-        self.world = world
-        self._everything = np.arange(world.n_videos)
-        self._remembered: OrderedDict[tuple[int, bool], Rates] = OrderedDict()
-        self._n_remembered = n_remembered
+    def __init__(self, platform: Platform) -> None:
+        self.platform = platform
 
     def react(self, viewer: int, page: Page, rng: np.random.Generator) -> list[Event]:
         """What viewer row `viewer` does with a page, in order of time; a video the world doesn't know is seen and left.
 
         event_id is request_id, slot and kind, so a page sent twice is the same events. On an autoplay surface the viewer may leave
-        midway: later slots then give no event. The events end at most the page's watch time after `time_us`.
+        midway: later slots then give no event. The events end at most the page's watch time after `time_us`. `rng` names the visit: the
+        reaction to each video is that visit's, whatever else is on the page.
         """
-        k = len(page.video_ids)
-        draws = rng.random((k, N_DRAWS + 1))
-        rows = [self.world.row_of.get(v, -1) for v in page.video_ids]
-        if page.surface == AUTOPLAY:
-            left = np.flatnonzero(draws[:, -1] < LEAVE)
-            k = int(left[0]) + 1 if len(left) else k
-        done = self._outcome(viewer, rows[:k], page, draws[:k, :-1])
-        feedback = _feedback(done)
-        shared = {
-            "user_id": self.world.user_ids[viewer],
-            "session_id": page.session_id,
-            "request_id": page.request_id,
-            "surface": page.surface,
-        }
-        events: list[Event] = []
-        clock_s = 0.0
-        for j in range(k):
-            clock_s = _answer(events, page, j, clock_s, shared, done)
-            for kind in feedback.get(j, ()):
-                events.append(self._said(kind, events[-1], rows[j]))
-            clock_s += 0.0 if page.surface == AUTOPLAY else LOOK_S
-        return events
+        shown = shown_page(self.platform.world, viewer, page, int(rng.integers(1 << 62)))
+        return events_of(self.platform.world, page, shown, self.platform.respond(shown))
 
-    def _outcome(self, viewer: int, rows: list[int], page: Page, draws: Float64) -> Outcome:
-        at = np.array(rows, np.int64)
-        rate = self._rates(viewer, page.surface).take(at)
-        look = examination(page.surface, page.first_slot + np.arange(len(at)))
-        return outcome(rate, np.where(at >= 0, look, 0.0), draws)
 
-    def _rates(self, viewer: int, surface: str) -> Rates:
-        """The rates of one viewer with every video."""
-        key = (viewer, surface == AUTOPLAY)
-        found = self._remembered.get(key)
-        if found is None:
-            who = np.full(self.world.n_videos, viewer, np.int64)
-            found = rates(self.world, who, self._everything, surface)
-            self._remembered[key] = found
-            if len(self._remembered) > self._n_remembered:
-                self._remembered.popitem(last=False)
-        else:
-            self._remembered.move_to_end(key)
-        return found
+def shown_page(world: World, viewer: int, page: Page, visit: int) -> Shown:
+    """The slots of a page as rows that a Platform answers, on the viewer's own device; `visit` names the page among its viewer's."""
+    k = len(page.video_ids)
+    who = np.full(k, viewer, np.int64)
+    return Shown(
+        viewer=who,
+        video=np.array([world.row_of.get(v, -1) for v in page.video_ids], np.int64),
+        surface=np.full(k, SURFACES.index(page.surface), np.int64),
+        device=own_device(world, who),
+        slot=page.first_slot + np.arange(k),
+        visit=np.full(k, visit, np.int64),
+        time_us=np.full(k, page.time_us, np.int64),
+    )
 
-    def _said(self, kind: str, last: Event, row: int) -> Event:
-        """Feedback at the moment of the slot's last event."""
-        name = f"{last.request_id}:{last.slot}:{kind}"
-        said: Any = {"event_id": name, "kind": kind, "view_id": None, "watch_s": None}
-        if kind == "follow" and row >= 0:
-            creator = int(self.world.videos.creator[row])
-            said |= {"target_kind": "creator", "target_id": self.world.creator_id(creator)}
-        return msgspec.structs.replace(last, **said)
+
+def events_of(world: World, page: Page, shown: Shown, done: Outcome) -> list[Event]:
+    """The events that the app sends of one page and what came of it, in order of time."""
+    feedback = _feedback(done)
+    shared = {
+        "user_id": world.user_ids[shown.viewer[0]] if len(shown) else "",
+        "session_id": page.session_id,
+        "request_id": page.request_id,
+        "surface": page.surface,
+    }
+    events: list[Event] = []
+    clock_s = 0.0
+    for j in np.flatnonzero(done.reached).tolist():
+        clock_s = _answer(events, page, j, clock_s, shared, done)
+        for kind in feedback.get(j, ()):
+            events.append(_said(world, kind, events[-1], int(shown.video[j])))
+        clock_s += 0.0 if page.surface == AUTOPLAY else LOOK_S
+    return events
+
+
+def _said(world: World, kind: str, last: Event, row: int) -> Event:
+    """Feedback at the moment of the slot's last event."""
+    name = f"{last.request_id}:{last.slot}:{kind}"
+    said: Any = {"event_id": name, "kind": kind, "view_id": None, "watch_s": None}
+    if kind == "follow" and row >= 0:
+        creator = int(world.videos.creator[row])
+        said |= {"target_kind": "creator", "target_id": world.creator_id(creator)}
+    return msgspec.structs.replace(last, **said)
 
 
 def _answer(

@@ -18,12 +18,13 @@ from upnext.core.clock import DAY_US
 from upnext.core.errors import expected
 from upnext.core.randomness import rng_for
 from upnext.core.types import Bool, Float32, Float64, Int64
+from upnext.simulate.knobs import EVERYDAY, Knobs
 from upnext.simulate.vocabulary import COUNTRIES, LANGUAGES, PLACES, topics
 
 Int32 = npt.NDArray[np.int32]
 
-UPLOAD_DAYS: Final = 60
 MAX_INTERESTS: Final = 4
+MAX_HARM: Final = 0.8  # moderation from which a video is shown to nobody
 END_US: Final = (
     1_764_547_200_000_000  # 2025-12-01T00:00Z, where the history of a world ends unless told
 )
@@ -51,6 +52,8 @@ class Videos:
     harm: Float32  # moderation score of "misinformation", 0 to 1
     is_premium: Bool
     is_located: Bool
+    intensity: Float32  # 0 to 1; holds a viewer and may tire them
+    inspiration: Float32  # logit that watching it adds to a viewer's own creation that day
 
 
 @dataclass(frozen=True)
@@ -69,6 +72,9 @@ class Viewers:
     patience_s: Float32  # videos much longer than this are seldom finished
     generosity: Float32  # logit shift of likes and shares
     signed_up_us: Int64
+    susceptibility: Float32  # s_u: how far a watched video pulls their taste, 0: not at all
+    creation: Float32  # c_u: logit of creating something of their own in a day
+    novelty: Float32  # how much they care for what is new, mean 1
 
 
 @dataclass(frozen=True)
@@ -80,16 +86,24 @@ class World:
     videos: Videos
     viewers: Viewers
     n_creators: int
+    knobs: Knobs = EVERYDAY
 
     @staticmethod
-    def make(n_viewers: int, n_videos: int, seed: int = 0, *, end_us: int = END_US) -> World:
-        """The world of a seed, its videos uploaded in the UPLOAD_DAYS days before `end_us`. Raises InvalidInput below 1 of either."""
+    def make(
+        n_viewers: int,
+        n_videos: int,
+        seed: int = 0,
+        *,
+        end_us: int = END_US,
+        knobs: Knobs = EVERYDAY,
+    ) -> World:
+        """The world of a seed, its videos uploaded in the knobs' upload_days before `end_us`. Raises InvalidInput below 1 of either."""
         if n_viewers < 1 or n_videos < 1:
             raise expected("world", "at least 1 viewer and 1 video", (n_viewers, n_videos))
         n_creators = max(1, n_videos // 12)
-        videos = _make_videos(seed, n_videos, n_creators, end_us)
-        viewers = _make_viewers(seed, n_viewers, end_us)
-        return World(seed, end_us, videos, viewers, n_creators)
+        videos = _make_videos(seed, n_videos, n_creators, end_us, knobs)
+        viewers = _make_viewers(seed, n_viewers, end_us, knobs)
+        return World(seed, end_us, videos, viewers, n_creators, knobs)
 
     @property
     def n_videos(self) -> int:
@@ -116,6 +130,28 @@ class World:
         """video_id -> row."""
         return {video_id: row for row, video_id in enumerate(self.video_ids)}
 
+    @cached_property
+    def taste(self) -> Float32:
+        """float32[u, 32]: how strongly each viewer is drawn to each topic at first, 0 to 1."""
+        taste = np.zeros((self.n_viewers, len(topics())), np.float32)
+        rows, places = np.nonzero(self.viewers.interest >= 0)
+        taste[rows, self.viewers.interest[rows, places]] = self.viewers.strength[rows, places]
+        return taste
+
+    @cached_property
+    def taste_salt(self) -> npt.NDArray[np.int8]:
+        """int8[u, 32]: which noise blurs each viewer's match with each topic (simulate/truth.py)."""
+        salt = np.tile(np.arange(16, 16 + len(topics()), dtype=np.int8), (self.n_viewers, 1))
+        rows, places = np.nonzero(self.viewers.interest >= 0)
+        salt[rows, self.viewers.interest[rows, places]] = places
+        return salt
+
+    @cached_property
+    def viewer_kind(self) -> Int64:
+        """int64[u]: viewers of one kind may be shown the same videos (allowed)."""
+        age = np.searchsorted([16, 18], self.viewers.age, "right")
+        return np.asarray(_country_of_place()[self.viewers.place] * 3 + age, np.int64)
+
     @staticmethod
     def creator_id(creator: int) -> str:
         """The platform's id of a creator."""
@@ -127,8 +163,16 @@ class World:
         videos = self.videos
         fits = videos.min_age <= self.viewers.age[viewer][:, None]
         return np.asarray(
-            fits & (videos.blocked != country[:, None]) & (videos.harm < 0.8), np.bool_
+            fits & (videos.blocked != country[:, None]) & (videos.harm < MAX_HARM), np.bool_
         )
+
+    def allowed_pairs(self, viewer: Int64, video: Int64) -> Bool:
+        """bool[n]: the same of n pairs."""
+        country = _country_of_place()[self.viewers.place[viewer]]
+        videos = self.videos
+        fits = videos.min_age[video] <= self.viewers.age[viewer]
+        safe = (videos.blocked[video] != country) & (videos.harm[video] < MAX_HARM)
+        return np.asarray(fits & safe, np.bool_)
 
 
 def category_of_topic() -> Int64:
@@ -145,8 +189,10 @@ def _language_of_place() -> Int64:
     return np.array([LANGUAGES.index(p.language) for p in PLACES], np.int64)
 
 
-def _place_shares() -> Float64:
-    shares = np.array([p.share for p in PLACES])
+def _place_shares(knobs: Knobs) -> Float64:
+    shares = np.array(knobs.place_shares or [p.share for p in PLACES])
+    if len(shares) != len(PLACES) or shares.min() < 0 or shares.sum() <= 0:
+        raise expected("place_shares", f"{len(PLACES)} shares, not all 0", knobs.place_shares)
     return np.asarray(shares / shares.sum(), np.float64)
 
 
@@ -157,20 +203,20 @@ def _topic_shares(seed: int) -> Float64:
     return np.asarray(rng_for(seed, "topics").permutation(share / share.sum()), np.float64)
 
 
-def _speakers() -> Float64:
+def _speakers(knobs: Knobs) -> Float64:
     """float64[languages]: the share of viewers who live where it is spoken; half again as many know English."""
-    shares = np.bincount(_language_of_place(), _place_shares(), len(LANGUAGES))
+    shares = np.bincount(_language_of_place(), _place_shares(knobs), len(LANGUAGES))
     return np.asarray(np.where(np.arange(len(LANGUAGES)) == 0, shares + 0.3, shares), np.float64)
 
 
-def _make_videos(seed: int, n: int, n_creators: int, end_us: int) -> Videos:
-    rng = rng_for(seed, "videos")
+def _make_videos(seed: int, n: int, n_creators: int, end_us: int, knobs: Knobs) -> Videos:
+    rng, further = rng_for(seed, "videos"), rng_for(seed, "intensity and inspiration")
     n_topics = len(topics())
     category = category_of_topic()
     reach = 1.0 / np.arange(1, n_creators + 1) ** 0.7
     creator = rng.choice(n_creators, n, p=reach / reach.sum())
     creator_topic = rng.integers(n_topics, size=n_creators)
-    creator_place = rng.choice(len(PLACES), n_creators, p=_place_shares())
+    creator_place = rng.choice(len(PLACES), n_creators, p=_place_shares(knobs))
     following = np.log(reach / reach.mean())
     creator_quality = (
         rng.normal(0, 0.3, n_creators) + 0.15 * following
@@ -180,10 +226,11 @@ def _make_videos(seed: int, n: int, n_creators: int, end_us: int) -> Videos:
     sibling = (topic // 4) * 4 + rng.integers(4, size=n)
     second = np.where(rng.random(n) < 0.5, sibling, second)
     home = _language_of_place()[creator_place[creator]]
-    duration = _MEDIAN_S[category[topic]] * np.exp(rng.normal(0, 0.75, n))
+    duration = _MEDIAN_S[category[topic]] * np.exp(rng.normal(0, knobs.duration_spread, n))
+    duration *= knobs.duration_scale
     adult = rng.random(n)
     language = np.where(rng.random(n) < 0.85, home, 0)
-    spread = np.log(n_topics * _topic_shares(seed)[topic]) + np.log(4 * _speakers()[language])
+    spread = np.log(n_topics * _topic_shares(seed)[topic]) + np.log(4 * _speakers(knobs)[language])
     return Videos(
         topic=topic,
         second_topic=second,
@@ -192,27 +239,38 @@ def _make_videos(seed: int, n: int, n_creators: int, end_us: int) -> Videos:
         place=creator_place[creator],
         language=language,
         duration_s=np.round(np.clip(duration, 4.0, 7_200.0), 1),
-        uploaded_us=(end_us - rng.uniform(0.02, UPLOAD_DAYS, n) * DAY_US).astype(np.int64),
-        quality=np.tanh(creator_quality[creator] + rng.normal(0, 0.45, n)).astype(np.float32),
-        clickbait=np.where(rng.random(n) < 0.15, rng.uniform(0.4, 1.0, n), 0).astype(np.float32),
-        audience=(following[creator] + spread + rng.normal(0, 1.4, n)).astype(np.float32),
+        uploaded_us=(end_us - rng.uniform(0.02, knobs.upload_days, n) * DAY_US).astype(np.int64),
+        quality=np.tanh(creator_quality[creator] + rng.normal(0, knobs.quality_spread, n)).astype(
+            np.float32
+        ),
+        clickbait=_baits(rng, n, knobs),
+        audience=(following[creator] + spread + rng.normal(0, knobs.audience_spread, n)).astype(
+            np.float32
+        ),
         min_age=np.select([adult < 0.03, adult < 0.06], [18, 16], 0),
         blocked=np.where(rng.random(n) < 0.03, rng.integers(len(COUNTRIES), size=n), -1),
         harm=np.where(rng.random(n) < 0.03, rng.uniform(0.3, 1.0, n), 0).astype(np.float32),
         is_premium=rng.random(n_creators)[creator] < 0.1,
         is_located=rng.random(n) < 0.6,
+        intensity=further.beta(1.5, 3.0, n).astype(np.float32),
+        inspiration=(knobs.inspiration * further.exponential(1.0, n)).astype(np.float32),
     )
 
 
-def _make_viewers(seed: int, n: int, end_us: int) -> Viewers:
-    rng = rng_for(seed, "viewers")
+def _baits(rng: np.random.Generator, n: int, knobs: Knobs) -> Float32:
+    is_bait = rng.random(n) < knobs.clickbait_share
+    return np.where(is_bait, rng.uniform(0.4, 1.0, n), 0).astype(np.float32)
+
+
+def _make_viewers(seed: int, n: int, end_us: int, knobs: Knobs) -> Viewers:
+    rng, further = rng_for(seed, "viewers"), rng_for(seed, "susceptibility and creation")
     n_topics = len(topics())
-    n_interests = rng.choice([1, 2, 3, 4], n, p=[0.2, 0.35, 0.3, 0.15])
+    n_interests = rng.choice([1, 2, 3, 4], n, p=knobs.n_interests)
     drawn = np.argsort(rng.exponential(size=(n, n_topics)) / _topic_shares(seed), axis=1)[
         :, :MAX_INTERESTS
     ]  # without repeats, in proportion to the shares
     held = np.arange(MAX_INTERESTS) < n_interests[:, None]
-    place = rng.choice(len(PLACES), n, p=_place_shares())
+    place = rng.choice(len(PLACES), n, p=_place_shares(knobs))
     language = _language_of_place()[place]
     second = np.where(rng.random(n) < 0.45, 0, -1)
     return Viewers(
@@ -223,11 +281,16 @@ def _make_viewers(seed: int, n: int, end_us: int) -> Viewers:
         second_language=np.where(second == language, -1, second),
         age=np.clip(rng.gamma(6.0, 5.5, n), 13, 90).astype(np.int64),
         gender=rng.choice(3, n, p=[0.45, 0.45, 0.1]),
-        sessions_per_day=np.exp(rng.normal(-0.15, 0.6, n)).astype(np.float32),
+        sessions_per_day=np.exp(rng.normal(knobs.sessions_level, knobs.sessions_spread, n)).astype(
+            np.float32
+        ),
         hour=np.where(rng.random(n) < 0.7, rng.normal(20.5, 1.5, n), rng.normal(8, 1.5, n)).astype(
             np.float32
         ),
         patience_s=np.exp(rng.normal(np.log(150), 0.7, n)).astype(np.float32),
         generosity=rng.normal(0, 0.7, n).astype(np.float32),
-        signed_up_us=(end_us - rng.uniform(20, 900, n) * DAY_US).astype(np.int64),
+        signed_up_us=(end_us - rng.uniform(*knobs.signup_days, n) * DAY_US).astype(np.int64),
+        susceptibility=(knobs.susceptibility * further.gamma(2.0, 0.5, n)).astype(np.float32),
+        creation=further.normal(knobs.creation_level, knobs.creation_spread, n).astype(np.float32),
+        novelty=further.gamma(4.0, 0.25, n).astype(np.float32),
     )

@@ -1,0 +1,200 @@
+"""A platform that lives: who comes, what they do with what they are shown, and what that makes of them, of creators and of tomorrow.
+
+    platform = Platform(world, days=30)
+    for day in range(30):
+        for page-makers, in any way: sessions(day) -> shown -> respond(shown) -> absorb(shown, outcome)
+        platform.end_day(day)
+
+`respond` is pure: it reads the state and changes nothing. `absorb` and `end_day` change it. Days count from 0; day `days` begins at the world's
+end_us, so that the last upload falls into the run.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+
+from upnext.core.clock import DAY_US
+from upnext.core.types import Bool, Float32, Float64, Int64
+from upnext.simulate import behaviour, creators, returning, tastes
+from upnext.simulate.behaviour import Outcome
+from upnext.simulate.draws import UInt64, keys_of, uniform
+from upnext.simulate.truth import Mood, Rates, rates_in
+from upnext.simulate.visits import SHORTS, Sessions, Shown, sessions_of
+from upnext.simulate.world import World
+
+FRESH_HALF_LIFE_D = 2.0
+TREND_PERIOD_D = 20.0
+LOOK_S = 1.0  # seconds between two slots that are not watched
+_EXPOSURE_KEPT = 0.9  # of creators' recent exposure and likes, per day
+_INSPIRED_KEPT = 0.5
+
+
+class Platform:
+    """The state of a world on one day of its life."""
+
+    def __init__(self, world: World, *, days: int = 30) -> None:
+        n_viewers, n_videos, n_creators = world.n_viewers, world.n_videos, world.n_creators
+        self.world = world
+        self.start_us = world.end_us - days * DAY_US
+        self.drift: Float32 = world.taste  # [u, 32] tastes without what was shown
+        self.pull: Float32 = np.zeros_like(world.taste)  # [u, 32] what was shown added to them
+        self.satisfaction: Float64 = np.full(n_viewers, world.knobs.satisfaction_neutral)
+        self.is_active: Bool = np.ones(n_viewers, np.bool_)  # has not left for good
+        self.inspired: Float64 = np.zeros(n_viewers)  # logit, of what they watched lately
+        self.n_created: Int64 = np.zeros(n_viewers, np.int64)  # own creations so far
+        self.creator_alive: Bool = np.ones(n_creators, np.bool_)
+        self.creator_exposure: Float64 = np.zeros(n_creators)  # started showings lately
+        self.creator_likes: Float64 = np.zeros(n_creators)
+        self.is_published: Bool = world.videos.uploaded_us < self.start_us
+        self.n_shown: Int64 = np.zeros(n_videos, np.int64)  # per video, so far
+        self.n_started: Int64 = np.zeros(n_videos, np.int64)
+        self.n_liked: Int64 = np.zeros(n_videos, np.int64)
+        self.watch_s: Float64 = np.zeros(n_videos)
+        self._seen: npt.NDArray[np.uint8] = np.zeros((n_viewers, (n_videos + 7) // 8), np.uint8)
+        self._phase = uniform(keys_of(world.seed, np.arange(32)), "topic_wave")
+
+    @property
+    def taste(self) -> Float32:
+        """float32[u, 32] in 0 to 1: how strongly each viewer is drawn to each topic now."""
+        if not self.pull.any():
+            return self.drift
+        return tastes.taste_of(self.drift, self.pull)
+
+    def day_start_us(self, day: int) -> int:
+        """When a day begins."""
+        return self.start_us + day * DAY_US
+
+    def published(self, day: int) -> Int64:
+        """int64[m]: the videos that may be shown on a day: uploaded before it began, and not held back by a creator who had left."""
+        before = self.world.videos.uploaded_us < self.day_start_us(day)
+        return np.flatnonzero(self.is_published & before)
+
+    def sessions(self, day: int) -> Sessions:
+        """The day's sessions in order of time."""
+        knobs, start_us = self.world.knobs, self.day_start_us(day)
+        weekday = (start_us // DAY_US + 3) % 7  # 1970-01-01 was a Thursday
+        usual = self.world.viewers.sessions_per_day.astype(float) * returning.season(
+            knobs, day, weekday
+        )
+        mean = returning.sessions_a_day(knobs, usual, self.satisfaction)
+        here = self.is_active & (self.world.viewers.signed_up_us <= start_us)
+        return sessions_of(self.world, day, start_us, np.where(here, mean, 0.0))
+
+    def seen(self, viewer: Int64, video: Int64) -> Bool:
+        """bool[n]: whether each viewer was shown each video before."""
+        bits = self._seen[viewer, video >> 3] >> (video & 7).astype(np.uint8)
+        return np.asarray(bits & 1, np.bool_)
+
+    def n_seen(self, viewer: Int64) -> Int64:
+        """int64[n]: how many videos each viewer was shown."""
+        return np.asarray(np.bitwise_count(self._seen[viewer]).sum(axis=1), np.int64)
+
+    def mood(self, viewer: Int64, video: Int64, time_us: Int64) -> Mood:
+        """What moves these n viewers at these times."""
+        return Mood(self.taste, self._shift(viewer, video, time_us))
+
+    def rates(self, shown: Shown) -> Rates:
+        """What is true of each showing now; of a video that the world doesn't know, nothing is, and its row is arbitrary."""
+        mood = self.mood(shown.viewer, shown.video, shown.time_us)
+        return rates_in(self.world, shown.viewer, shown.video, shown.surface == SHORTS, mood)
+
+    def respond(self, shown: Shown) -> Outcome:
+        """What the viewers do with what they are shown. A video that the world doesn't know is seen and left."""
+        knobs, autoplay = self.world.knobs, shown.surface == SHORTS
+        keys = self.keys(shown)
+        rate, page, known = self.rates(shown), shown.page(), shown.video >= 0
+        leaves = autoplay & (uniform(keys, "leave") < knobs.leave)
+        reached = behaviour.earlier_in_page(leaves, page) == 0
+        p_start = behaviour.p_start_if_looked_at(knobs, rate, shown.slot, autoplay)
+        would_start = known & (uniform(keys, "attract") < p_start)
+        p_look = behaviour.examination(knobs, shown.slot, shown.device)
+        looked_at = behaviour.looked_at(knobs, p_look, would_start, page, keys)
+        examined = reached & (looked_at | autoplay)
+        met = (reached, examined, examined & would_start)
+        done = behaviour.outcome(knobs, rate, met, keys)
+        return returning.with_pleasure(done, self._pleasure(shown, rate, done.started, keys))
+
+    def keys(self, shown: Shown) -> UInt64:
+        """uint64[n]: the random key of each showing; with the world's seed it repeats the reaction."""
+        return keys_of(self.world.seed, shown.viewer, shown.video, shown.visit)
+
+    def absorb(self, shown: Shown, done: Outcome) -> None:
+        """Takes in what happened: satisfaction, tastes, inspiration, creators' exposure, counts, what was seen."""
+        knobs, videos = self.world.knobs, self.world.videos
+        rows = np.flatnonzero(done.reached & (shown.video >= 0))
+        shown, done = shown.take(rows), done.take(rows)
+        viewer, video = shown.viewer, shown.video
+        bit = np.left_shift(1, video & 7).astype(np.uint8)
+        np.bitwise_or.at(self._seen, (viewer, video >> 3), bit)
+        self.satisfaction = returning.satisfied(knobs, self.satisfaction, viewer, done)
+        share = done.watch_s / videos.duration_s[video]
+        self.pull = tastes.pulled(self.world, self.pull, viewer, video, share)
+        self.inspired += np.bincount(viewer, share * videos.inspiration[video], len(self.inspired))
+        n = self.world.n_videos
+        self.n_shown += np.bincount(video, minlength=n)
+        self.n_started += np.bincount(video, done.started, n).astype(np.int64)
+        self.n_liked += np.bincount(video, done.like, n).astype(np.int64)
+        self.watch_s += np.bincount(video, done.watch_s, n)
+        creator, n = videos.creator[video], self.world.n_creators
+        self.creator_exposure += np.bincount(creator, done.started, n)
+        self.creator_likes += np.bincount(creator, done.like, n)
+
+    def end_day(self, day: int) -> None:
+        """Night: the day's uploads come out, creators and viewers leave, tastes drift and forget."""
+        world, knobs = self.world, self.world.knobs
+        self._publish(day)
+        self._lose_creators(day)
+        today = keys_of(world.seed, np.arange(world.n_viewers), np.full(world.n_viewers, day))
+        p_create = creators.creates_probability(world.viewers.creation.astype(float), self.inspired)
+        self.n_created += self.is_active & (uniform(today, "create") < p_create)
+        self.inspired *= _INSPIRED_KEPT
+        self.is_active &= ~returning.quits(knobs, self.satisfaction, today)
+        self.drift = tastes.drifted(world, self.drift, day)
+        self.pull = tastes.forgotten(knobs, self.pull)
+
+    def _publish(self, day: int) -> None:
+        videos, start_us = self.world.videos, self.day_start_us(day)
+        intended = np.flatnonzero(
+            (videos.uploaded_us >= start_us) & (videos.uploaded_us < start_us + DAY_US)
+        )
+        creator = videos.creator[intended]
+        draws = uniform(keys_of(self.world.seed, intended), "upload")
+        come = creators.uploads(
+            self.world.knobs,
+            self.creator_exposure[creator],
+            self.creator_likes[creator],
+            np.full(len(intended), float(day)),
+            draws,
+        )
+        self.is_published[intended] = come & self.creator_alive[creator]
+
+    def _lose_creators(self, day: int) -> None:
+        n = self.world.n_creators
+        draws = uniform(keys_of(self.world.seed, np.arange(n), np.full(n, day)), "creator_leaves")
+        tenure_d = np.full(n, float(day))
+        exposure, likes = self.creator_exposure, self.creator_likes
+        self.creator_alive &= ~creators.leaves(self.world.knobs, exposure, likes, tenure_d, draws)
+        self.creator_exposure, self.creator_likes = (
+            _EXPOSURE_KEPT * exposure,
+            _EXPOSURE_KEPT * likes,
+        )
+
+    def _pleasure(self, shown: Shown, rate: Rates, started: Bool, keys: UInt64) -> Float64:
+        videos, video = self.world.videos, shown.video
+        bait, intensity = (c[video].astype(float) for c in (videos.clickbait, videos.intensity))
+        cost = returning.Satisfaction(bait, intensity)
+        return returning.pleasure(self.world.knobs, rate, cost, started, keys)
+
+    def _shift(self, viewer: Int64, video: Int64, time_us: Int64) -> Float64:
+        """float64[n]: the logit that freshness and the topic's wave add."""
+        knobs, videos = self.world.knobs, self.world.videos
+        shift = np.zeros(len(video))
+        if knobs.freshness:
+            age_d = np.maximum(time_us - videos.uploaded_us[video], 0) / DAY_US
+            newness = np.exp2(-age_d / FRESH_HALF_LIFE_D)
+            shift += knobs.freshness * self.world.viewers.novelty[viewer] * newness
+        if knobs.trend:
+            turns = (time_us - self.start_us) / DAY_US / TREND_PERIOD_D
+            shift += knobs.trend * np.cos(2 * np.pi * (turns + self._phase[videos.topic[video]]))
+        return shift

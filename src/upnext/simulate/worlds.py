@@ -1,0 +1,166 @@
+"""The worlds by name: each one's knobs, what it is for, and which method it is meant to break.
+
+Never tune on the world that judges, and report on three at least: an easy one, an adversarial one, and one whose marginals are those of
+real logs (METHODS.md L, pitfalls). A falsification world is one in which a method must fail: a method that wins there is measured wrongly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from difflib import get_close_matches
+from typing import Final
+
+from upnext.core.errors import expected
+from upnext.simulate.knobs import EVERYDAY, Knobs
+
+
+@dataclass(frozen=True)
+class NamedWorld:
+    """A world's knobs and what they are for."""
+
+    name: str
+    knobs: Knobs
+    says: str
+    falsifies: str = ""  # the method that must fail here, and why; "": none
+
+
+def _world(name: str, says: str, falsifies: str = "", **knobs: object) -> NamedWorld:
+    return NamedWorld(name, replace(EVERYDAY, **knobs), says, falsifies)  # type: ignore[arg-type]
+
+
+WORLDS: Final[tuple[NamedWorld, ...]] = (
+    NamedWorld("everyday", EVERYDAY, "what the demo and most tests live in; tastes stand still"),
+    _world(
+        "easy",
+        "strong tastes, little noise, honest titles and tags: what is easy must be easy",
+        own_weight=0.25,
+        clickbait_share=0.0,
+        missing_tags=0.0,
+        stray_tags=0.0,
+        content_noise=0.1,
+        taste_weight=2.6,
+        drift=0.0,
+    ),
+    _world(
+        "adversarial",
+        "weak tastes that move, much noise, much clickbait, wrong tags, steep positions",
+        own_weight=1.6,
+        taste_weight=1.2,
+        clickbait_share=0.35,
+        missing_tags=0.25,
+        stray_tags=0.3,
+        content_noise=2.0,
+        exam_decay=0.35,
+        drift=0.02,
+        popularity_weight=0.5,
+        return_response=0.8,
+        quit=0.004,
+    ),
+    _world("kuairand", "marginals near those of KuaiRand-Pure"),
+    _world(
+        "examination",
+        "the position-based model: slots are looked at or not, by position and device",
+        "the additive position tower: the logit's shift differs from video to video",
+        exam_decay=0.25,
+        exam_devices=(1.0, 0.6, 1.6),
+    ),
+    _world(
+        "additive",
+        "a position takes the same logit from every video",
+        "dividing clicks by examination: sure clicks lose little, doubtful ones much",
+        click_model="additive",
+        position_logit=0.8,
+    ),
+    _world(
+        "cascade",
+        "viewers read from the top and mostly stop at a click",
+        "debiasing by position alone: what stands above decides, not the slot's number",
+        click_model="cascade",
+        cascade_go_on=0.1,
+    ),
+    _world(
+        "clickbait",
+        "a third of the videos lure; they are watched, regretted, and cost tomorrow",
+        "a value of watch time alone: it earns today and loses viewers",
+        clickbait_share=0.35,
+        bait_click=2.5,
+        bait_skip=-0.5,
+        bait_regret=1.6,
+        return_response=1.5,
+        quit=0.01,
+    ),
+    _world(
+        "rabbit_hole",
+        "what is watched pulls its viewer's taste; intense videos hold",
+        "an evaluation that takes tastes as given: the policy makes what it then measures",
+        susceptibility=1.0,
+        intensity_hold=0.8,
+        intensity_regret=0.4,
+    ),
+    _world(
+        "creators",
+        "creators upload for views and likes, and leave without them",
+        "a value of viewers alone: it starves newcomers, and the catalogue dries up",
+        creators_respond=True,
+        inspiration=0.6,
+        upload_days=40.0,
+    ),
+    _world(
+        "interference",
+        "creators compete for few slots, so that one arm's gain is the other's loss",
+        "the naive test by creator: boosted creators take their views from the others",
+        creators_respond=True,
+        inspiration=0.6,
+        upload_days=40.0,
+        sessions_level=-0.6,
+    ),
+    _world(
+        "seasonality",
+        "weekends, a growing month, and topics that come and go in waves",
+        "before against after: the calendar looks like an effect",
+        weekdays=(0.8, 0.8, 0.85, 0.9, 1.1, 1.4, 1.3),
+        month_trend=0.3,
+        trend=1.0,
+    ),
+    _world(
+        "cold_start",
+        "most videos and a third of the viewers come during the month",
+        "identifiers alone: nearly everything that is shown has no past",
+        upload_days=36.0,
+        signup_days=(0.0, 90.0),
+        freshness=0.8,
+    ),
+    _world(
+        "one_taste",
+        "every viewer likes the same videos",
+        "personalisation: popularity is the best there is",
+        taste_weight=0.0,
+        own_weight=0.0,
+        fan_weight=0.0,
+        language_penalty=0.0,
+        quality_weight=2.5,
+    ),
+    _world(
+        "own_tastes",
+        "what a viewer likes tells nothing about anybody else, nor about the video's topic",
+        "collaborative and content-based filtering, and popularity: there is nothing to share",
+        taste_weight=0.0,
+        quality_weight=0.0,
+        fan_weight=0.0,
+        language_penalty=0.0,
+        own_weight=2.5,
+        popularity_weight=0.0,
+        clickbait_share=0.0,
+    ),
+)
+
+
+def world_of(name: str) -> NamedWorld:
+    """The world of that name. Raises InvalidInput that suggests the nearest name."""
+    for world in WORLDS:
+        if world.name == name:
+            return world
+    names = [world.name for world in WORLDS]
+    near = get_close_matches(name, names, n=1, cutoff=0.4)
+    wanted = f"{near[0]!r}?" if near else f"one of {', '.join(names)}"
+    raise expected("world", wanted, name)
