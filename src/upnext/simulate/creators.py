@@ -72,11 +72,16 @@ def marginal_utility(
     return np.asarray(total, np.float64)
 
 
+def kept_up(knobs: CreatorKnobs, utility: Float64) -> Float64:
+    """float64[c]: the share of the uploads of a creator at utility 1 that one at this utility still makes."""
+    return np.asarray(knobs.listless + (1 - knobs.listless) * utility, np.float64)
+
+
 def upload_rate(knobs: CreatorKnobs, zeal: Float64, utility: Float64, tenure_d: Float64) -> Float64:
     """float64[c]: mean uploads of a day, before the cap; zeal float64[c] is the creator's own log rate, tenure in days since joining."""
-    kept_up = knobs.listless + (1 - knobs.listless) * utility
     fresh = 1 + knobs.eagerness * 2.0 ** (-tenure_d / knobs.eager_d)
-    return np.asarray(knobs.uploads_per_day * np.exp(zeal) * kept_up * fresh, np.float64)
+    rate = knobs.uploads_per_day * np.exp(zeal) * kept_up(knobs, utility) * fresh
+    return np.asarray(rate, np.float64)
 
 
 def n_uploads(knobs: CreatorKnobs, rate: Float64, draws: Float64) -> Int64:

@@ -6,10 +6,11 @@ with its knobs stands in the module named above it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 from upnext.core.errors import expected
+from upnext.simulate.creators import CreatorKnobs
 
 ClickModel = Literal["examination", "additive", "cascade"]
 CLICK_MODELS: tuple[ClickModel, ...] = ("examination", "additive", "cascade")
@@ -94,10 +95,11 @@ class Knobs:
     forgetting: float = 0.02  # of that pull, per day
 
     # simulate/creators.py: creators
-    creators_respond: bool = False  # to exposure and likes, in uploads and in leaving
+    creators_respond: bool = False  # to views and likes, in uploads and in leaving
+    # how, and what watching does to a viewer's own creation
+    creators: CreatorKnobs = field(default_factory=CreatorKnobs)
     creation_level: float = -4.0  # logit of a viewer's own creation in a day, c_u's mean
     creation_spread: float = 0.5
-    inspiration: float = 0.0  # mean logit that a watched video adds to it
 
     def __post_init__(self) -> None:
         if self.click_model not in CLICK_MODELS:

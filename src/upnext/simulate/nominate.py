@@ -106,13 +106,15 @@ class Nominations:
         part = (self._part_below[viewer] <= uniform(keys, "choose")[:, None]).sum(axis=1)
         within, place = uniform(keys, "choose", 1), uniform(keys, "choose", 2)
         drawn = self.video[(place * len(self.video)).astype(np.int64)]
-        language = _chosen(self._reach_below[viewer], within)
-        drawn = np.where(part == 0, self._by_language.pick(language, place), drawn)
-        cell = _chosen(self._topic_below[viewer], within)
+        by_reach = np.flatnonzero(part == 0)
+        language = _chosen(self._reach_below[viewer[by_reach]], within[by_reach])
+        drawn[by_reach] = self._by_language.pick(language, place[by_reach])
+        by_topic = np.flatnonzero(part == 2)
+        cell = _chosen(self._topic_below[viewer[by_topic]], within[by_topic])
         interest, language = np.divmod(cell, len(LANGUAGES))
-        topic = self._platform.world.viewers.interest[viewer, interest]
-        picked = self._by_topic.pick(topic * len(LANGUAGES) + language, place)
-        return np.where(part == 2, picked, drawn)
+        topic = self._platform.world.viewers.interest[viewer[by_topic], interest]
+        drawn[by_topic] = self._by_topic.pick(topic * len(LANGUAGES) + language, place[by_topic])
+        return drawn
 
     def distinct(self, pages: Pages, n: int, keep: Keep) -> Int64:
         """int64[p, n]: n different videos for each page, in the order drawn; -1 where there are no more to be had.

@@ -19,15 +19,13 @@ from upnext.core.types import Bool, Float32, Float64, Int64
 from upnext.simulate import behaviour, creators, returning, tastes
 from upnext.simulate.behaviour import Outcome
 from upnext.simulate.draws import UInt64, keys_of, uniform
-from upnext.simulate.truth import Mood, Rates, rates_in
+from upnext.simulate.truth import Mood, Rates, affinity, rates_in
 from upnext.simulate.visits import SHORTS, Sessions, Shown, sessions_of
 from upnext.simulate.world import World
 
 FRESH_HALF_LIFE_D = 2.0
 TREND_PERIOD_D = 20.0
 LOOK_S = 1.0  # seconds between two slots that are not watched
-_EXPOSURE_KEPT = 0.9  # of creators' recent exposure and likes, per day
-_INSPIRED_KEPT = 0.5
 
 
 class Platform:
@@ -41,11 +39,15 @@ class Platform:
         self.pull: Float32 = np.zeros_like(world.taste)  # [u, 32] what was shown added to them
         self.satisfaction: Float64 = np.full(n_viewers, world.knobs.satisfaction_neutral)
         self.is_active: Bool = np.ones(n_viewers, np.bool_)  # has not left for good
-        self.inspired: Float64 = np.zeros(n_viewers)  # logit, of what they watched lately
+        self.inspired: Float64 = np.zeros(n_viewers)  # added to c_u by what they watched lately
         self.n_created: Int64 = np.zeros(n_viewers, np.int64)  # own creations so far
         self.creator_alive: Bool = np.ones(n_creators, np.bool_)
-        self.creator_exposure: Float64 = np.zeros(n_creators)  # started showings lately
-        self.creator_likes: Float64 = np.zeros(n_creators)
+        first = world.knobs.creators  # creators begin with half of the reward of each
+        self.creator_views: Float64 = np.full(n_creators, first.half_views)  # remembered starts
+        self.creator_likes: Float64 = np.full(n_creators, first.half_likes)
+        self._views_today: Float64 = np.zeros(n_creators)
+        self._likes_today: Float64 = np.zeros(n_creators)
+        self._creator_since_us = _first_uploads(world)
         self.is_published: Bool = world.videos.uploaded_us < self.start_us
         self.n_shown: Int64 = np.zeros(n_videos, np.int64)  # per video, so far
         self.n_started: Int64 = np.zeros(n_videos, np.int64)
@@ -90,6 +92,10 @@ class Platform:
         """int64[n]: how many videos each viewer was shown."""
         return np.asarray(np.bitwise_count(self._seen[viewer]).sum(axis=1), np.int64)
 
+    def creator_utility(self) -> Float64:
+        """float64[c] in 0 to 1: what each creator's remembered views and likes are worth to them."""
+        return creators.utility(self.world.knobs.creators, self.creator_views, self.creator_likes)
+
     def mood(self, viewer: Int64, video: Int64, time_us: Int64) -> Mood:
         """What moves these n viewers at these times."""
         return Mood(self.taste, self._shift(viewer, video, time_us))
@@ -130,55 +136,64 @@ class Platform:
         self.satisfaction = returning.satisfied(knobs, self.satisfaction, viewer, done)
         share = done.watch_s / videos.duration_s[video]
         self.pull = tastes.pulled(self.world, self.pull, viewer, video, share)
-        self.inspired += np.bincount(viewer, share * videos.inspiration[video], len(self.inspired))
         n = self.world.n_videos
         self.n_shown += np.bincount(video, minlength=n)
         self.n_started += np.bincount(video, done.started, n).astype(np.int64)
         self.n_liked += np.bincount(video, done.like, n).astype(np.int64)
         self.watch_s += np.bincount(video, done.watch_s, n)
         creator, n = videos.creator[video], self.world.n_creators
-        self.creator_exposure += np.bincount(creator, done.started, n)
-        self.creator_likes += np.bincount(creator, done.like, n)
+        self._views_today += np.bincount(creator, done.started, n)
+        self._likes_today += np.bincount(creator, done.like, n)
+        if knobs.creators_respond:
+            self._inspire(shown, share)
 
     def end_day(self, day: int) -> None:
         """Night: the day's uploads come out, creators and viewers leave, tastes drift and forget."""
         world, knobs = self.world, self.world.knobs
+        self._create(day)
         self._publish(day)
-        self._lose_creators(day)
         today = keys_of(world.seed, np.arange(world.n_viewers), np.full(world.n_viewers, day))
-        p_create = creators.creates_probability(world.viewers.creation.astype(float), self.inspired)
-        self.n_created += self.is_active & (uniform(today, "create") < p_create)
-        self.inspired *= _INSPIRED_KEPT
         self.is_active &= ~returning.quits(knobs, self.satisfaction, today)
         self.drift = tastes.drifted(world, self.drift, day)
         self.pull = tastes.forgotten(knobs, self.pull)
 
-    def _publish(self, day: int) -> None:
-        videos, start_us = self.world.videos, self.day_start_us(day)
-        intended = np.flatnonzero(
-            (videos.uploaded_us >= start_us) & (videos.uploaded_us < start_us + DAY_US)
-        )
-        creator = videos.creator[intended]
-        draws = uniform(keys_of(self.world.seed, intended), "upload")
-        come = creators.uploads(
-            self.world.knobs,
-            self.creator_exposure[creator],
-            self.creator_likes[creator],
-            np.full(len(intended), float(day)),
-            draws,
-        )
-        self.is_published[intended] = come & self.creator_alive[creator]
+    def _inspire(self, shown: Shown, share: Float64) -> None:
+        """What was watched to these shares makes viewers want to create."""
+        knobs, viewer, video = self.world.knobs.creators, shown.viewer, shown.video
+        liked = affinity(self.world, viewer, video, self.mood(viewer, video, shown.time_us))
+        quality = self.world.videos.quality[video].astype(float)
+        insp = creators.inspiration(knobs, liked, quality, share)
+        now = np.zeros(len(insp))
+        self.inspired += creators.inspired(knobs, viewer, insp, now, len(self.inspired))
 
-    def _lose_creators(self, day: int) -> None:
+    def _create(self, day: int) -> None:
+        """Viewers' own creations of the day; what inspired them fades."""
+        world, n = self.world, self.world.n_viewers
+        hazard = creators.creation_hazard(world.viewers.creation.astype(float), self.inspired)
+        u = uniform(keys_of(world.seed, np.arange(n), np.full(n, day)), "create")
+        self.n_created += self.is_active & (u < hazard)
+        self.inspired *= 2.0 ** (-1.0 / world.knobs.creators.inspiration_d)
+
+    def _publish(self, day: int) -> None:
+        """The day's uploads come out, fewer where their creators got little back; then some creators leave."""
+        videos, start_us, knobs = self.world.videos, self.day_start_us(day), self.world.knobs
+        end_us = start_us + DAY_US
+        meant = np.flatnonzero((videos.uploaded_us >= start_us) & (videos.uploaded_us < end_us))
+        if not knobs.creators_respond:
+            self.is_published[meant] = True
+            return
+        how, creator = knobs.creators, videos.creator[meant]
+        self.creator_views = creators.remembered(how, self.creator_views, self._views_today)
+        self.creator_likes = creators.remembered(how, self.creator_likes, self._likes_today)
+        self._views_today[:], self._likes_today[:] = 0.0, 0.0
+        use = self.creator_utility()
+        u = uniform(keys_of(self.world.seed, meant), "upload")
+        come = u < creators.kept_up(how, use)[creator]
+        self.is_published[meant] = self.creator_alive[creator] & come
+        tenure_d = np.maximum(end_us - self._creator_since_us, 0) / DAY_US
         n = self.world.n_creators
-        draws = uniform(keys_of(self.world.seed, np.arange(n), np.full(n, day)), "creator_leaves")
-        tenure_d = np.full(n, float(day))
-        exposure, likes = self.creator_exposure, self.creator_likes
-        self.creator_alive &= ~creators.leaves(self.world.knobs, exposure, likes, tenure_d, draws)
-        self.creator_exposure, self.creator_likes = (
-            _EXPOSURE_KEPT * exposure,
-            _EXPOSURE_KEPT * likes,
-        )
+        u = uniform(keys_of(self.world.seed, np.arange(n), np.full(n, day)), "creator_leaves")
+        self.creator_alive &= ~creators.leaves(creators.exit_probability(how, use, tenure_d), u)
 
     def _pleasure(self, shown: Shown, rate: Rates, started: Bool, keys: UInt64) -> Float64:
         videos, video = self.world.videos, shown.video
@@ -198,3 +213,10 @@ class Platform:
             turns = (time_us - self.start_us) / DAY_US / TREND_PERIOD_D
             shift += knobs.trend * np.cos(2 * np.pi * (turns + self._phase[videos.topic[video]]))
         return shift
+
+
+def _first_uploads(world: World) -> Int64:
+    """int64[c]: when each creator's first video comes out; the world's end for one without videos."""
+    first = np.full(world.n_creators, world.end_us, np.int64)
+    np.minimum.at(first, world.videos.creator, world.videos.uploaded_us)
+    return first

@@ -8,18 +8,23 @@ given the candidates where a policy draws those first).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol
 
 import numpy as np
 
 from upnext.core.clock import DAY_US
 from upnext.core.types import Bool, Float64, Int64
-from upnext.simulate.draws import noise
+from upnext.policy.config import PolicyConfig
+from upnext.policy.page import terms_of
+from upnext.policy.pages import Requests, draw_pages
+from upnext.simulate.content import content_vectors
+from upnext.simulate.draws import keys_of, noise
 from upnext.simulate.nominate import CHANCE_ALONE, Keep, Mix, Nominations, first_that_fit
 from upnext.simulate.platform import Platform
 from upnext.simulate.truth import rates_in, relevance_of, watch_s_of
 from upnext.simulate.visits import SHORTS, Pages
+from upnext.simulate.world import category_of_topic
 
 OLD_MIX = Mix(reach=0.6, chance=0.05, topic=0.35)
 SEEN_AGAIN = float(np.exp(-3.0))  # weight of a video shown before, on the old platform
@@ -120,6 +125,37 @@ class Greedy:
         return make
 
 
+@dataclass(frozen=True)
+class Served:
+    """Guesses as Greedy does, and draws the page as serving does (policy/plackett_luce.py): softly, mixed, capped, with exact propensities."""
+
+    aim: Aim = "relevance"
+    error: float = 0.5
+    n_candidates: int = 60
+    config: PolicyConfig = field(default_factory=PolicyConfig)
+
+    def begin(self, platform: Platform, day: int) -> PageMaker:
+        """What fills the pages of a day."""
+        nominations = Nominations(platform, day, OLD_MIX)
+        keep, terms, videos = unseen(platform), terms_of(self.config), platform.world.videos
+        category = category_of_topic()[videos.topic]
+        vectors = content_vectors(platform.world)
+
+        def make(pages: Pages) -> Slates:
+            found = nominations.distinct(pages, self.n_candidates, keep)
+            n_found = (found >= 0).sum(axis=1)
+            found = _ascending(found)
+            value = guesses(platform, pages, found, self.aim, self.error).astype(np.float32)
+            requests = Requests(value, found, n_found, videos.creator, category, vectors)
+            keys = keys_of(platform.world.seed, pages.viewer, pages.visit)
+            column, propensity, _ = draw_pages(terms, requests, keys, _longest(pages))
+            video = np.take_along_axis(found, np.maximum(column, 0), axis=1)
+            video = _cut(np.where(column >= 0, video, -1), pages)
+            return Slates(video, np.where(video >= 0, propensity, np.nan))
+
+        return make
+
+
 def guesses(platform: Platform, pages: Pages, video: Int64, aim: Aim, error: float) -> Float64:
     """float64[p, n]: the guessed value of each candidate int64[p, n]; -inf where there is none (-1)."""
     at, place = np.nonzero(video >= 0)
@@ -183,6 +219,13 @@ def _first_of(platform: Platform, best: Int64, pages: Pages) -> Int64:
         short = short[found[short, -1] < 0] if n < len(best) else short[:0]
         n *= 4
     return found
+
+
+def _ascending(video: Int64) -> Int64:
+    """int64[p, n]: each row ascending, with -1 at its end."""
+    last = np.iinfo(np.int64).max
+    ranked = np.sort(np.where(video < 0, last, video), axis=1)
+    return np.where(ranked == last, -1, ranked)
 
 
 def _longest(pages: Pages) -> int:

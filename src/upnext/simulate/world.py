@@ -53,7 +53,6 @@ class Videos:
     is_premium: Bool
     is_located: Bool
     intensity: Float32  # 0 to 1; holds a viewer and may tire them
-    inspiration: Float32  # logit that watching it adds to a viewer's own creation that day
 
 
 @dataclass(frozen=True)
@@ -210,7 +209,7 @@ def _speakers(knobs: Knobs) -> Float64:
 
 
 def _make_videos(seed: int, n: int, n_creators: int, end_us: int, knobs: Knobs) -> Videos:
-    rng, further = rng_for(seed, "videos"), rng_for(seed, "intensity and inspiration")
+    rng, further = rng_for(seed, "videos"), rng_for(seed, "intensity")
     n_topics = len(topics())
     category = category_of_topic()
     reach = 1.0 / np.arange(1, n_creators + 1) ** 0.7
@@ -253,7 +252,6 @@ def _make_videos(seed: int, n: int, n_creators: int, end_us: int, knobs: Knobs) 
         is_premium=rng.random(n_creators)[creator] < 0.1,
         is_located=rng.random(n) < 0.6,
         intensity=further.beta(1.5, 3.0, n).astype(np.float32),
-        inspiration=(knobs.inspiration * further.exponential(1.0, n)).astype(np.float32),
     )
 
 

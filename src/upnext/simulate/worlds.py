@@ -102,7 +102,6 @@ WORLDS: Final[tuple[NamedWorld, ...]] = (
         "creators upload for views and likes, and leave without them",
         "a value of viewers alone: it starves newcomers, and the catalogue dries up",
         creators_respond=True,
-        inspiration=0.6,
         upload_days=40.0,
     ),
     _world(
@@ -110,7 +109,6 @@ WORLDS: Final[tuple[NamedWorld, ...]] = (
         "creators compete for few slots, so that one arm's gain is the other's loss",
         "the naive test by creator: boosted creators take their views from the others",
         creators_respond=True,
-        inspiration=0.6,
         upload_days=40.0,
         sessions_level=-0.6,
     ),
