@@ -68,11 +68,3 @@ def _build(
     judgement = report.judgement
     figures = ", ".join(f"{k} {v:.4g}" for k, v in judgement.metrics.items())
     err.print(f"gate: {judgement.word}, against {judgement.against}: {figures}", highlight=False)
-
-
-def run_simulate(
-    folder: Path, viewers: int, videos: int, days: int, seed: int, out: Console
-) -> None:
-    """Writes the tables of a made-up platform; the same seed gives the same bytes."""
-    mapping = write_tables(simulate_history(World.make(viewers, videos, seed), days=days), folder)
-    out.print(f"wrote {mapping}; next: upnext import {mapping}", highlight=False)

@@ -156,16 +156,30 @@ def demo(
 
 @app.command()
 def simulate(
-    folder: Annotated[Path, typer.Argument(help="Where to write the tables and mapping.toml.")],
+    folder: Annotated[
+        Path | None,
+        typer.Argument(help="Where to write tables and mapping.toml; without it nothing is."),
+    ] = None,
+    world: Annotated[str, typer.Option(help="A named world, see --list.")] = "everyday",
     viewers: Annotated[int, typer.Option(help="Number of viewers.")] = 500,
     videos: Annotated[int, typer.Option(help="Number of videos.")] = 2_000,
-    days: Annotated[int, typer.Option(min=1, help="Days of events.")] = 14,
-    seed: Annotated[int, typer.Option(help="Same seed, same tables.")] = 0,
+    days: Annotated[int, typer.Option(min=1, help="Days of the platform's life.")] = 14,
+    seed: Annotated[int, typer.Option(help="Same seed, same figures and tables.")] = 0,
+    policy: Annotated[
+        str,
+        typer.Option(help="old, random, popular, greedy, watch, satisfaction or served."),
+    ] = "old",
+    listed: Annotated[bool, typer.Option("--list", help="Print the named worlds.")] = False,
+    as_json: Json = False,
 ) -> None:
-    """Write the tables of a made-up platform, ready for `upnext import FOLDER/mapping.toml`."""
-    from upnext.cli.demo import run_simulate
+    """Days of a made-up platform; with FOLDER its tables, ready for `upnext import FOLDER/mapping.toml`."""
+    from upnext.cli.simulate import run_list, run_simulate
 
-    run_simulate(folder, viewers, videos, days, seed, consoles()[0])
+    if listed:
+        run_list(as_json, consoles()[0])
+        return
+    size = (viewers, videos, days)
+    run_simulate(world, size, seed, policy, folder, as_json, consoles())
 
 
 @app.command()

@@ -19,7 +19,7 @@ from upnext.simulate.behaviour import Outcome
 from upnext.simulate.history_events import events_table
 from upnext.simulate.loop import Round, Visits, play_day
 from upnext.simulate.platform import LOOK_S, Platform
-from upnext.simulate.policies import OldPlatform, Policy
+from upnext.simulate.policies import OldPlatform
 from upnext.simulate.tables import users_table, videos_table
 from upnext.simulate.visits import SHORTS, Pages, Shown, shown_of
 from upnext.simulate.world import World
@@ -51,19 +51,27 @@ class Showings:
 
 
 def simulate_history(
-    world: World, *, days: int = 14, with_requests: bool = True, policy: Policy | None = None
+    world: World, *, days: int = 14, with_requests: bool = True
 ) -> dict[str, pa.Table]:
-    """The tables "videos", "users" and "events" (in order of time) of the last `days` days before the world's end.
+    """The tables "videos", "users" and "events" (in order of time) that the old platform left in the last `days` days before the world's end.
 
     Nothing is shown before its upload. with_requests False leaves request_id and slot null, as a log of a platform that never
-    kept them. `policy` None is the old platform's. Equal worlds and arguments give equal tables.
+    kept them. Equal worlds and arguments give equal tables.
     """
-    platform, policy = Platform(world, days=days), policy or OldPlatform()
-    rounds = [_nothing(platform)]
-    rounds += [one for day in range(days) for one in play_day(platform, policy, day)]
-    pages, showings = past_of(rounds)
+    platform = Platform(world, days=days)
+    rounds = [one for day in range(days) for one in play_day(platform, OldPlatform(), day)]
+    return history_of(platform, rounds, with_requests=with_requests)
+
+
+def history_of(
+    platform: Platform, rounds: Sequence[Round], *, with_requests: bool = True
+) -> dict[str, pa.Table]:
+    """The same tables of a platform and the rounds that were played on it."""
+    world = platform.world
+    pages, showings = past_of([_nothing(platform), *rounds])
     events = events_table(world, pages, showings, with_requests=with_requests)
-    return {"videos": videos_table(world), "users": users_table(world), "events": events}
+    videos = videos_table(world)
+    return {"videos": videos, "users": users_table(world), "events": events}
 
 
 def past_of(rounds: Sequence[Round]) -> tuple[PastPages, Showings]:

@@ -91,7 +91,7 @@ class Knobs:
     # simulate/tastes.py: interests that move
     drift: float = 0.0  # hazard of an interest giving way to another, by itself
     susceptibility: float = 0.0  # mean of s_u: how far a watched video pulls its viewer's taste
-    pull_rate: float = 0.1  # eta in theta += eta * s_u * watch * topic
+    pull_rate: float = 0.03  # eta in theta += eta * s_u * watch * topic
     forgetting: float = 0.02  # of that pull, per day
 
     # simulate/creators.py: creators

@@ -77,13 +77,17 @@ def play_day(platform: Platform, policy: Policy, day: int) -> Iterator[Round]:
     platform.end_day(day)
 
 
-def run(platform: Platform, policy: Policy, days: int) -> list[DayRow]:
-    """The table of `days` days from the first."""
+def run(
+    platform: Platform, policy: Policy, days: int, keep: list[Round] | None = None
+) -> list[DayRow]:
+    """The table of `days` days from the first; `keep` gets every round, where given."""
     rows: list[DayRow] = []
     tally = DayTally(platform)
     for day in range(days):
         for one in play_day(platform, policy, day):
             tally.add(one.pages, one.shown, one.done)
+            if keep is not None:
+                keep.append(one)
         rows.append(tally.close(day))
     return rows
 

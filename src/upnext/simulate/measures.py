@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from upnext.core.types import Bool, Float64, Int64
+from upnext.simulate import tastes
 from upnext.simulate.behaviour import Outcome
 from upnext.simulate.platform import Platform
 from upnext.simulate.visits import Pages, Shown
 from upnext.simulate.world import category_of_topic
+
+_SUMMED = ("pages", "impressions", "starts", "watch_h", "likes", "uploads", "created")
+_AVERAGED = (
+    "viewers", "return_d1", "return_d7", "satisfaction", "coverage", "gini", "entropy", "moved",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,9 +41,7 @@ class DayRow:
     coverage: float  # of the videos that could be shown, the share that was
     gini: float  # of impressions over those videos, 0: all alike
     entropy: float  # of a viewer's day over categories, in bits, mean over viewers who watched
-    pull: (
-        float  # mean over viewers of how far what was shown has moved their taste (sum over topics)
-    )
+    moved: float  # share of a viewer's taste that what was shown has moved, mean over viewers
 
 
 class DayTally:
@@ -93,7 +98,7 @@ class DayTally:
             coverage=_mean((shown > 0).astype(float)),
             gini=gini(shown),
             entropy=_mean(entropy_bits(self._watch_s[self._watch_s.sum(axis=1) > 0])),
-            pull=float(platform.pull.sum(axis=1).mean()),
+            moved=_mean(tastes.moved(platform.drift, platform.taste)),
         )
         self._n_created = n_created
         self._open()
@@ -103,6 +108,24 @@ class DayTally:
         if len(self._came) <= days:
             return float("nan")
         return _mean(self._came[-1][self._came[-1 - days]].astype(float))
+
+
+def totals_of(rows: Sequence[DayRow], n_viewers: int) -> dict[str, float]:
+    """The days together, of a world of n viewers: sums, means over days, and the state at the end."""
+    sums = {name: sum(getattr(row, name) for row in rows) for name in _SUMMED}
+    means = {name: _mean_known([getattr(row, name) for row in rows]) for name in _AVERAGED}
+    return {
+        **sums,
+        "watch_s_per_viewer_day": 3_600 * sums["watch_h"] / (n_viewers * len(rows)),
+        "start_rate": sums["starts"] / max(sums["impressions"], 1),
+        **means,
+        "active_at_end": rows[-1].active,
+        "creators_at_end": rows[-1].creators,
+    }
+
+
+def _mean_known(values: list[float]) -> float:
+    return _mean(np.array([value for value in values if not np.isnan(value)]))
 
 
 def entropy_bits(amount: Float64) -> Float64:

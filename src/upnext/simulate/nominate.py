@@ -140,7 +140,7 @@ class Nominations:
         at = np.repeat(rows, n)
         nth = np.tile(np.arange(n) + n * n_th, len(rows))
         viewer = pages.viewer[at]
-        keys = keys_of(self._platform.world.seed, viewer, pages.visit[at], nth)
+        keys = keys_of(self._platform.draw_seed, viewer, pages.visit[at], nth)
         video = self.draw(viewer, keys)
         stays = uniform(keys, "accept") < keep(viewer, video, pages.time_us[at])
         drawn = np.where(stays, video, -1).reshape(len(rows), n)
@@ -151,7 +151,7 @@ class Nominations:
         n = len(self.video)
         at, video = np.repeat(rows, n), np.tile(self.video, len(rows))
         viewer = pages.viewer[at]
-        keys = keys_of(self._platform.world.seed, viewer, pages.visit[at], -1 - video)
+        keys = keys_of(self._platform.draw_seed, viewer, pages.visit[at], -1 - video)
         weight = keep(viewer, video, pages.time_us[at])
         with np.errstate(divide="ignore"):
             arrival = (-np.log1p(-uniform(keys, "choose")) / weight).reshape(len(rows), n)

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from upnext.core.clock import DAY_US
+from upnext.core.randomness import key_of
 from upnext.core.types import Bool, Float32, Float64, Int64
 from upnext.simulate import behaviour, creators, returning, tastes
 from upnext.simulate.behaviour import Outcome
@@ -31,9 +32,11 @@ LOOK_S = 1.0  # seconds between two slots that are not watched
 class Platform:
     """The state of a world on one day of its life."""
 
-    def __init__(self, world: World, *, days: int = 30) -> None:
+    def __init__(self, world: World, *, days: int = 30, chance: int = 0) -> None:
+        """`chance`: which of the lives of this world; another one is the same world with other draws."""
         n_viewers, n_videos, n_creators = world.n_viewers, world.n_videos, world.n_creators
         self.world = world
+        self.draw_seed = world.seed if chance == 0 else key_of(world.seed, "chance", chance)
         self.start_us = world.end_us - days * DAY_US
         self.drift: Float32 = world.taste  # [u, 32] tastes without what was shown
         self.pull: Float32 = np.zeros_like(world.taste)  # [u, 32] what was shown added to them
@@ -59,8 +62,6 @@ class Platform:
     @property
     def taste(self) -> Float32:
         """float32[u, 32] in 0 to 1: how strongly each viewer is drawn to each topic now."""
-        if not self.pull.any():
-            return self.drift
         return tastes.taste_of(self.drift, self.pull)
 
     def day_start_us(self, day: int) -> int:
@@ -81,7 +82,7 @@ class Platform:
         )
         mean = returning.sessions_a_day(knobs, usual, self.satisfaction)
         here = self.is_active & (self.world.viewers.signed_up_us <= start_us)
-        return sessions_of(self.world, day, start_us, np.where(here, mean, 0.0))
+        return sessions_of(self.world, self.draw_seed, (day, start_us), np.where(here, mean, 0.0))
 
     def seen(self, viewer: Int64, video: Int64) -> Bool:
         """bool[n]: whether each viewer was shown each video before."""
@@ -122,8 +123,8 @@ class Platform:
         return returning.with_pleasure(done, self._pleasure(shown, rate, done.started, keys))
 
     def keys(self, shown: Shown) -> UInt64:
-        """uint64[n]: the random key of each showing; with the world's seed it repeats the reaction."""
-        return keys_of(self.world.seed, shown.viewer, shown.video, shown.visit)
+        """uint64[n]: the random key of each showing: with it the reaction can be repeated."""
+        return keys_of(self.draw_seed, shown.viewer, shown.video, shown.visit)
 
     def absorb(self, shown: Shown, done: Outcome) -> None:
         """Takes in what happened: satisfaction, tastes, inspiration, creators' exposure, counts, what was seen."""
@@ -152,9 +153,9 @@ class Platform:
         world, knobs = self.world, self.world.knobs
         self._create(day)
         self._publish(day)
-        today = keys_of(world.seed, np.arange(world.n_viewers), np.full(world.n_viewers, day))
+        today = keys_of(self.draw_seed, np.arange(world.n_viewers), np.full(world.n_viewers, day))
         self.is_active &= ~returning.quits(knobs, self.satisfaction, today)
-        self.drift = tastes.drifted(world, self.drift, day)
+        self.drift = tastes.drifted(world, self.drift, today)
         self.pull = tastes.forgotten(knobs, self.pull)
 
     def _inspire(self, shown: Shown, share: Float64) -> None:
@@ -170,7 +171,7 @@ class Platform:
         """Viewers' own creations of the day; what inspired them fades."""
         world, n = self.world, self.world.n_viewers
         hazard = creators.creation_hazard(world.viewers.creation.astype(float), self.inspired)
-        u = uniform(keys_of(world.seed, np.arange(n), np.full(n, day)), "create")
+        u = uniform(keys_of(self.draw_seed, np.arange(n), np.full(n, day)), "create")
         self.n_created += self.is_active & (u < hazard)
         self.inspired *= 2.0 ** (-1.0 / world.knobs.creators.inspiration_d)
 
@@ -187,12 +188,12 @@ class Platform:
         self.creator_likes = creators.remembered(how, self.creator_likes, self._likes_today)
         self._views_today[:], self._likes_today[:] = 0.0, 0.0
         use = self.creator_utility()
-        u = uniform(keys_of(self.world.seed, meant), "upload")
+        u = uniform(keys_of(self.draw_seed, meant), "upload")
         come = u < creators.kept_up(how, use)[creator]
         self.is_published[meant] = self.creator_alive[creator] & come
         tenure_d = np.maximum(end_us - self._creator_since_us, 0) / DAY_US
         n = self.world.n_creators
-        u = uniform(keys_of(self.world.seed, np.arange(n), np.full(n, day)), "creator_leaves")
+        u = uniform(keys_of(self.draw_seed, np.arange(n), np.full(n, day)), "creator_leaves")
         self.creator_alive &= ~creators.leaves(creators.exit_probability(how, use, tenure_d), u)
 
     def _pleasure(self, shown: Shown, rate: Rates, started: Bool, keys: UInt64) -> Float64:

@@ -7,13 +7,14 @@ given the candidates where a policy draws those first).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Final, Literal, Protocol
 
 import numpy as np
 
 from upnext.core.clock import DAY_US
+from upnext.core.errors import expected
 from upnext.core.types import Bool, Float64, Int64
 from upnext.policy.config import PolicyConfig
 from upnext.policy.page import terms_of
@@ -147,13 +148,31 @@ class Served:
             found = _ascending(found)
             value = guesses(platform, pages, found, self.aim, self.error).astype(np.float32)
             requests = Requests(value, found, n_found, videos.creator, category, vectors)
-            keys = keys_of(platform.world.seed, pages.viewer, pages.visit)
+            keys = keys_of(platform.draw_seed, pages.viewer, pages.visit)
             column, propensity, _ = draw_pages(terms, requests, keys, _longest(pages))
             video = np.take_along_axis(found, np.maximum(column, 0), axis=1)
             video = _cut(np.where(column >= 0, video, -1), pages)
             return Slates(video, np.where(video >= 0, propensity, np.nan))
 
         return make
+
+
+POLICIES: Final[Mapping[str, Policy]] = {
+    "old": OldPlatform(),
+    "random": Random(),
+    "popular": Popular(),
+    "greedy": Greedy(),
+    "watch": Greedy(aim="watch"),
+    "satisfaction": Greedy(aim="satisfaction"),
+    "served": Served(),
+}
+
+
+def policy_of(name: str) -> Policy:
+    """The policy of that name. Raises InvalidInput for a name not in POLICIES."""
+    if name not in POLICIES:
+        raise expected("policy", f"one of {', '.join(POLICIES)}", name)
+    return POLICIES[name]
 
 
 def guesses(platform: Platform, pages: Pages, video: Int64, aim: Aim, error: float) -> Float64:

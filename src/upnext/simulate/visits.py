@@ -15,7 +15,7 @@ import numpy as np
 
 from upnext.core.clock import DAY_US, HOUR_US, SECOND_US
 from upnext.core.types import Array, Float64, Int64
-from upnext.simulate.draws import keys_of, normal, poisson, uniform
+from upnext.simulate.draws import UInt64, keys_of, normal, poisson, uniform
 from upnext.simulate.returning import MOST_SESSIONS
 from upnext.simulate.truth import AUTOPLAY, SURFACES
 from upnext.simulate.vocabulary import PLACES
@@ -107,20 +107,22 @@ def shown_of(pages: Pages, video: Int64) -> Shown:
     )
 
 
-def sessions_of(world: World, day: int, start_us: int, mean: Float64) -> Sessions:
-    """The sessions of the day that begins at `start_us`; `mean` float64[u] is each viewer's expected number of them."""
+def sessions_of(world: World, seed: int, when: tuple[int, int], mean: Float64) -> Sessions:
+    """The sessions of a day (its number, its start_us); `mean` float64[u] is each viewer's expected number of them."""
+    day, start_us = when
     viewer = np.arange(world.n_viewers)
-    today = keys_of(world.seed, viewer, np.full(world.n_viewers, day))
+    today = keys_of(seed, viewer, np.full(world.n_viewers, day))
     count = poisson(uniform(today, "n_sessions"), mean, MOST_SESSIONS)
     viewer = np.repeat(viewer, count)
     nth = np.arange(len(viewer)) - np.repeat(np.cumsum(count) - count, count)
     number = day * 64 + nth
-    return _at_their_hours(world, viewer, number, start_us)
+    return _at_their_hours(world, keys_of(seed, viewer, number), viewer, number, start_us)
 
 
-def _at_their_hours(world: World, viewer: Int64, number: Int64, start_us: int) -> Sessions:
+def _at_their_hours(
+    world: World, keys: UInt64, viewer: Int64, number: Int64, start_us: int
+) -> Sessions:
     knobs, viewers = world.knobs, world.viewers
-    keys = keys_of(world.seed, viewer, number)
     offset_h = np.array(utc_offsets_h(start_us))[viewers.place[viewer]]
     hour = (viewers.hour[viewer] + 2.0 * normal(keys, "hour", "hour_angle") - offset_h) % 24
     into_day = ((hour * HOUR_US - start_us % DAY_US) % DAY_US).astype(np.int64)

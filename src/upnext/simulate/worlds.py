@@ -87,7 +87,7 @@ WORLDS: Final[tuple[NamedWorld, ...]] = (
         bait_skip=-0.5,
         bait_regret=1.6,
         return_response=1.5,
-        quit=0.01,
+        quit=0.004,
     ),
     _world(
         "rabbit_hole",

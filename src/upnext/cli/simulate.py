@@ -1,0 +1,106 @@
+"""`upnext simulate`: days of a platform in a named world under one policy, as a table, and as tables to import where a folder is named."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from upnext.core.errors import expected
+from upnext.simulate.history import history_of
+from upnext.simulate.loop import Round, run
+from upnext.simulate.measures import DayRow, totals_of
+from upnext.simulate.platform import Platform
+from upnext.simulate.policies import policy_of
+from upnext.simulate.tables import write_tables
+from upnext.simulate.world import World
+from upnext.simulate.worlds import WORLDS, NamedWorld, world_of
+
+_COLUMNS = {  # title -> field of DayRow, format; --json has every field
+    "day": ("day", "d"), "viewers": ("viewers", ",d"), "shown": ("impressions", ",d"), "started": ("starts", ",d"),
+    "hours": ("watch_h", ",.1f"), "back d1": ("return_d1", ".3f"), "satis- fied": ("satisfaction", "+.2f"),
+    "not left": ("active", ",d"), "creators": ("creators", ",d"), "uploads": ("uploads", ",d"), "Gini": ("gini", ".2f"),
+    "entropy": ("entropy", ".2f"), "moved": ("moved", ".3f"),
+}  # fmt: skip
+
+
+def run_list(as_json: bool, out: Console) -> None:
+    """Prints the named worlds."""
+    if as_json:
+        out.print_json(json.dumps([asdict(world) for world in WORLDS]))
+        return
+    table = Table("world", "what it is for", "what must fail here")
+    for world in WORLDS:
+        table.add_row(world.name, world.says, world.falsifies)
+    out.print(table)
+
+
+def run_world(
+    named: str, size: tuple[int, int, int], seed: int, policy: str, folder: Path | None
+) -> tuple[NamedWorld, list[DayRow], Path | None]:
+    """Plays (viewers, videos, days) of a named world -> the world, a row per day, and the mapping written into the folder, if one is named.
+
+    Raises InvalidInput for an unknown world or policy, and for sizes below 1."""
+    viewers, videos, days = size
+    if days < 1:
+        raise expected("days", "at least 1", days)
+    world, how = world_of(named), policy_of(policy)
+    platform = Platform(World.make(viewers, videos, seed, knobs=world.knobs), days=days)
+    rounds: list[Round] | None = None if folder is None else []
+    rows = run(platform, how, days, rounds)
+    if folder is None or rounds is None:
+        return world, rows, None
+    return world, rows, write_tables(history_of(platform, rounds), folder)
+
+
+def run_simulate(
+    named: str,
+    size: tuple[int, int, int],
+    seed: int,
+    policy: str,
+    folder: Path | None,
+    as_json: bool,
+    consoles: tuple[Console, Console],
+) -> None:
+    """Prints the days and their totals; the same seed gives the same figures and bytes."""
+    out, err = consoles
+    began = time.monotonic()
+    world, rows, mapping = run_world(named, size, seed, policy, folder)
+    totals = totals_of(rows, size[0])
+    if as_json:
+        days = [_plain(asdict(row)) for row in rows]
+        shown = {"world": world.name, "policy": policy, "seed": seed, "days": days}
+        out.print_json(json.dumps({**shown, "totals": _plain(totals)}))
+    else:
+        out.print(_day_table(f"{world.name}: {world.says}; policy {policy}, seed {seed}", rows))
+        out.print(", ".join(f"{k} {v:,.4g}" for k, v in totals.items()), highlight=False)
+    took_s = time.monotonic() - began
+    err.print(f"{len(rows)} days in {took_s:.1f} s", highlight=False)
+    if mapping is not None:
+        err.print(f"wrote {mapping}; next: upnext import {mapping}", highlight=False)
+
+
+def _day_table(title: str, rows: Sequence[DayRow]) -> Table:
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    for name in _COLUMNS:
+        table.add_column(name, justify="right")
+    for row in rows:
+        values = asdict(row)
+        table.add_row(*(_cell(values[field], form) for field, form in _COLUMNS.values()))
+    return table
+
+
+def _cell(value: float, form: str) -> str:
+    return "" if math.isnan(value) else format(value, form)
+
+
+def _plain(values: dict[str, float]) -> dict[str, float | None]:
+    """JSON knows no NaN."""
+    return {k: None if math.isnan(v) else v for k, v in values.items()}
