@@ -123,27 +123,29 @@ class Nominations:
         found = np.full((len(pages), n), -1, np.int64)
         if len(self.video) == 0:
             return found
-        short = np.arange(len(pages))
-        for n_th in range(_ROUNDS):
+        short, first = np.arange(len(pages)), 0
+        for _ in range(_ROUNDS):
             if len(short) == 0:
                 break
-            found[short] = self._further(pages, short, found[short], n_th, keep)
+            n_missing = int((found[short] < 0).sum(axis=1).max())
+            nth = np.arange(first, first + _SPARE * n_missing)
+            found[short] = self._further(pages, short, found[short], nth, keep)
             short = short[found[short, -1] < 0]
+            first = int(nth[-1]) + 1
         at_once = max(1, _AT_ONCE // len(self.video))
         for begin in range(0, len(short), at_once):
             rows = short[begin : begin + at_once]
             found[rows] = self._from_all(pages, rows, found[rows], keep)
         return found
 
-    def _further(self, pages: Pages, rows: Int64, found: Int64, n_th: int, keep: Keep) -> Int64:
-        n = found.shape[1] * _SPARE
-        at = np.repeat(rows, n)
-        nth = np.tile(np.arange(n) + n * n_th, len(rows))
+    def _further(self, pages: Pages, rows: Int64, found: Int64, nth: Int64, keep: Keep) -> Int64:
+        """What these pages have, and the nth draws of each that stay."""
+        at, nth = np.repeat(rows, len(nth)), np.tile(nth, len(rows))
         viewer = pages.viewer[at]
         keys = keys_of(self._platform.draw_seed, viewer, pages.visit[at], nth)
         video = self.draw(viewer, keys)
         stays = uniform(keys, "accept") < keep(viewer, video, pages.time_us[at])
-        drawn = np.where(stays, video, -1).reshape(len(rows), n)
+        drawn = np.where(stays, video, -1).reshape(len(rows), -1)
         return first_distinct(np.concatenate([found, drawn], axis=1), found.shape[1])
 
     def _from_all(self, pages: Pages, rows: Int64, found: Int64, keep: Keep) -> Int64:
@@ -155,10 +157,20 @@ class Nominations:
         weight = keep(viewer, video, pages.time_us[at])
         with np.errstate(divide="ignore"):
             arrival = (-np.log1p(-uniform(keys, "choose")) / weight).reshape(len(rows), n)
-        order = np.argsort(arrival, axis=1, kind="stable")[:, : 2 * found.shape[1]]
+        order = _smallest(arrival, 2 * found.shape[1])
         came = np.isfinite(np.take_along_axis(arrival, order, axis=1))
         drawn = np.where(came, self.video[order], -1)
         return first_distinct(np.concatenate([found, drawn], axis=1), found.shape[1])
+
+
+def _smallest(value: Float64, k: int) -> Int64:
+    """int64[p, min(k, n)]: the columns of the smallest values of each row float64[p, n], ascending."""
+    if k < value.shape[1]:
+        few = np.argpartition(value, k, axis=1)[:, :k]
+    else:
+        few = np.tile(np.arange(value.shape[1]), (len(value), 1))
+    order = np.argsort(np.take_along_axis(value, few, axis=1), axis=1, kind="stable")
+    return np.asarray(np.take_along_axis(few, order, axis=1), np.int64)
 
 
 def first_distinct(video: Int64, k: int) -> Int64:
