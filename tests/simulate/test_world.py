@@ -18,6 +18,9 @@ from upnext.simulate.truth import (
 from upnext.simulate.vocabulary import LANGUAGES, topics
 from upnext.simulate.world import World
 
+GOLD_AFFINITY = [0.33106418696530754, 0.19940144350583378, 0.16580971008208145]
+GOLD_WATCH_S = [6.527323713077063, 4.079861049090008, 1.586056130357419]
+
 
 def test_one_seed_is_one_world_and_another_is_another() -> None:
     a, b, c = (World.make(20, 30, seed=s) for s in (3, 3, 4))
@@ -45,6 +48,13 @@ def test_topics_are_32_in_categories_of_four_with_words_in_every_language() -> N
     categories = [t.category for t in topics()]
     assert all(len(set(categories[i : i + 4])) == 1 for i in range(0, 32, 4))
     assert all(len(t.words[code]) >= 3 for t in topics() for code in LANGUAGES)
+
+
+def test_the_everyday_worlds_truth_has_not_moved(world: World) -> None:
+    """Published figures of the demo rest on it: recorded from the first release of the simulator."""
+    viewer, video = np.array([3, 141, 420]), np.array([14, 1_592, 653])
+    np.testing.assert_allclose(affinity(world, viewer, video), GOLD_AFFINITY, rtol=1e-12)
+    np.testing.assert_allclose(expected_watch_s(world, viewer, video), GOLD_WATCH_S, rtol=1e-12)
 
 
 @pytest.mark.parametrize("surface", SURFACES)

@@ -18,6 +18,7 @@ import pyarrow.parquet as pq
 from upnext.core.columns import USERS, VIDEOS
 from upnext.core.randomness import rng_for
 from upnext.core.types import Array
+from upnext.simulate.knobs import Knobs
 from upnext.simulate.vocabulary import BAIT, COUNTRIES, LANGUAGES, PLACES, TITLES, topics
 from upnext.simulate.world import World
 
@@ -148,15 +149,14 @@ def _words(world: World, row: int, rng: np.random.Generator) -> tuple[str | None
         title = f"{BAIT[language]}: {title}"
     if draw[4] < 0.3:
         title = f"{title} {topic.emoji}"
-    return (None if draw[5] < 0.01 else title), _tags(
-        videos.topic[row], videos.second_topic[row], rng
-    )
+    tags = _tags(videos.topic[row], videos.second_topic[row], world.knobs, rng)
+    return (None if draw[5] < 0.01 else title), tags
 
 
-def _tags(topic: int, second: int, rng: np.random.Generator) -> list[str] | None:
+def _tags(topic: int, second: int, knobs: Knobs, rng: np.random.Generator) -> list[str] | None:
     """Up to six tags: the topic's name and words, sometimes the second topic's, sometimes a stray; some videos have none."""
     draw = rng.random(4)
-    if draw[0] < 0.06:
+    if draw[0] < knobs.missing_tags:
         return None
     words = topics()[topic].words["en"]
     tags = [words[i] for i in rng.choice(len(words), 1 + int(draw[1] * 3), replace=False)]
@@ -164,6 +164,6 @@ def _tags(topic: int, second: int, rng: np.random.Generator) -> list[str] | None
         tags.append(topics()[topic].name)
     if draw[3] < 0.35:
         tags.append(topics()[second].name)
-    if draw[3] > 0.93:
+    if draw[3] > 1 - knobs.stray_tags:
         tags.append(topics()[int(rng.integers(len(topics())))].name)
     return list(dict.fromkeys(tags))
