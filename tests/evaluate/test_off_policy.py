@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from upnext.core.errors import InvalidInput
-from upnext.evaluate.off_policy import Ips, Snips, support_of
+from upnext.evaluate.off_policy.estimator import Interval, estimate
+from upnext.evaluate.off_policy.importance import ClippedIps, Ips, Snips
+from upnext.evaluate.off_policy.logged import Logged
+from upnext.evaluate.off_policy.support import support_of
 
 N_ACTIONS = 20
 RNG = np.random.default_rng(0)
@@ -18,28 +21,26 @@ TARGET = RNG.dirichlet(np.ones(N_ACTIONS) * 2)
 TRUTH = float(TARGET @ REWARD)
 
 
-def log_of(
-    n: int, seed: int, logging: np.ndarray = LOGGING
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def log_of(n: int, seed: int, logging: np.ndarray = LOGGING) -> Logged:
     rng = np.random.default_rng(seed)
     action = rng.choice(N_ACTIONS, size=n, p=logging)
     reward = (rng.random(n) < REWARD[action]).astype(np.float64)
-    return reward, logging[action], TARGET[action]
+    return Logged(reward, logging[action], TARGET[action])
 
 
 def values(n: int, repeats: int) -> tuple[np.ndarray, np.ndarray]:
     ips, snips = [], []
     for seed in range(repeats):
-        reward, logged, target = log_of(n, seed)
-        ips.append(Ips(n_resamples=1).estimate(reward, logged, target).mean)
-        snips.append(Snips(n_resamples=1).estimate(reward, logged, target).mean)
+        log = log_of(n, seed)
+        ips.append(Ips().terms(log).value)
+        snips.append(Snips().terms(log).value)
     return np.array(ips), np.array(snips)
 
 
 def test_ips_is_unbiased_over_400_logs_and_the_logged_mean_is_not() -> None:
     ips, _ = values(1000, 400)
     assert abs(ips.mean() - TRUTH) < 3 * ips.std() / math.sqrt(400)
-    naive = np.array([log_of(1000, seed)[0].mean() for seed in range(400)])
+    naive = np.array([log_of(1000, seed).reward.mean() for seed in range(400)])
     assert abs(naive.mean() - TRUTH) > 10 * naive.std() / math.sqrt(400)
 
 
@@ -58,30 +59,34 @@ def test_the_bias_of_snips_falls_as_1_over_n() -> None:
 def test_clipping_costs_exactly_the_weight_above_the_clip() -> None:
     clip = 1.5
     lost = float((LOGGING * np.maximum(TARGET / LOGGING - clip, 0) * REWARD).sum())
-    clipped = Ips(clip=clip, n_resamples=1)
-    got = np.array([clipped.estimate(*log_of(1000, seed)).mean for seed in range(400)])
+    clipped = ClippedIps(clip)
+    got = np.array([clipped.terms(log_of(1000, seed)).value for seed in range(400)])
     assert abs(got.mean() - (TRUTH - lost)) < 3 * got.std() / math.sqrt(400)
     assert lost > 10 * got.std() / math.sqrt(400)
-    _, logged, target = log_of(50_000, 1)
+    log = log_of(50_000, 1)
     bound = float((LOGGING * np.maximum(TARGET / LOGGING - clip, 0)).sum())
-    assert clipped.bias_bound(logged, target) == pytest.approx(bound, rel=0.1)
-    assert Ips().bias_bound(logged, target) == 0.0
+    assert clipped.terms(log).bias_bound == pytest.approx(bound, rel=0.1)
+    assert Ips().terms(log).bias_bound == 0.0
 
 
-def test_intervals_hold_the_truth_about_95_times_in_100() -> None:
+@pytest.mark.parametrize("interval", ["influence", "bootstrap"])
+def test_intervals_hold_the_truth_about_95_times_in_100(interval: Interval) -> None:
     held = 0
     for seed in range(200):
-        got = Snips(n_resamples=200, seed=seed).estimate(*log_of(1000, seed))
+        got = estimate(Snips(), log_of(1000, seed), interval=interval, seed=seed)
         held += got.low <= TRUTH <= got.high
         assert got.verdict == "ok"
-    assert held / 200 > 0.95 - 3 * math.sqrt(0.05 * 0.95 / 200)
+    assert abs(held / 200 - 0.95) < 3 * math.sqrt(0.05 * 0.95 / 200)
 
 
-def test_rows_of_one_viewer_widen_the_interval() -> None:
-    reward, logged, target = (np.repeat(column, 10) for column in log_of(300, 3))
-    user = np.repeat(np.arange(300), 10)
-    by_row = Ips().estimate(reward, logged, target)
-    by_user = Ips().estimate(reward, logged, target, user=user)
+@pytest.mark.parametrize("interval", ["influence", "bootstrap"])
+def test_rows_of_one_viewer_widen_the_interval(interval: Interval) -> None:
+    once = log_of(300, 3)
+    columns = [np.repeat(c, 10) for c in (once.reward, once.logged, once.target)]
+    by_row = estimate(Ips(), Logged(*columns), interval=interval)
+    by_user = estimate(
+        Ips(), Logged(*columns, user=np.repeat(np.arange(300), 10)), interval=interval
+    )
     assert by_row.mean == pytest.approx(by_user.mean)
     assert by_user.high - by_user.low > 2 * (by_row.high - by_row.low)  # sqrt(10) = 3.2
 
@@ -95,38 +100,54 @@ def test_a_nucleus_without_exploration_is_found_out_by_the_mean_weight() -> None
     rng = np.random.default_rng(1)
     cut = rng.choice(N_ACTIONS, size=20_000, p=nucleus)
     whole = rng.choice(N_ACTIONS, size=20_000, p=mixed)
-    bad, good = support_of(nucleus[cut], target[cut]), support_of(mixed[whole], target[whole])
+    unseen = Logged(np.ones(20_000), nucleus[cut], target[cut])
+    seen = Logged(np.ones(20_000), mixed[whole], target[whole])
+    bad, good = support_of(unseen), support_of(seen)
     assert bad.mean_weight == pytest.approx(kept.sum() / N_ACTIONS, abs=0.02)
     assert bad.verdict == "not identifiable"
     assert "E[w]" in bad.reason
     assert good.mean_weight == pytest.approx(1, abs=3 * good.standard_error)
     assert good.verdict == "ok"
-    assert (
-        Snips().estimate(np.ones(20_000), nucleus[cut], target[cut]).verdict == "not identifiable"
-    )
+    for estimator in (Ips(), Snips()):
+        assert estimate(estimator, unseen).verdict == "not identifiable"
+        assert estimate(estimator, seen).verdict == "ok"
 
 
 def test_few_effective_rows_are_not_identifiable() -> None:
     logged, target = np.full(1000, 0.5), np.zeros(1000)
     target[:20] = 1.0
-    support = support_of(logged, target)
+    support = support_of(Logged(np.ones(1000), logged, target))
     assert support.n_effective == pytest.approx(20)
     assert support.verdict == "not identifiable"
     assert "20 effective rows" in support.reason
 
 
 def test_the_logging_policy_s_own_value_is_the_logged_mean_with_every_row_counting() -> None:
-    reward, logged, _ = log_of(500, 0)
+    log = log_of(500, 0)
+    own = Logged(log.reward, log.logged, log.logged)
     for estimator in (Ips(), Snips()):
-        got = estimator.estimate(reward, logged, logged)
-        assert got.mean == pytest.approx(reward.mean())
+        got = estimate(estimator, own)
+        assert got.mean == pytest.approx(log.reward.mean())
         assert got.n_effective == pytest.approx(500)
 
 
-def test_propensities_outside_their_range_and_empty_logs() -> None:
-    for logged in (0.0, -0.1, 1.1, math.nan):
-        with pytest.raises(InvalidInput, match="logged"):
-            Ips().estimate(np.ones(1), np.array([logged]), np.ones(1))
-    with pytest.raises(InvalidInput, match="target"):
-        Ips().estimate(np.ones(1), np.ones(1), np.array([1.5]))
-    assert Snips().estimate(np.zeros(0), np.zeros(0), np.zeros(0)).verdict == "not identifiable"
+def test_a_log_names_the_row_and_field_that_can_t_be() -> None:
+    one = np.ones(3)
+    for bad in (0.0, -0.1, 1.1, math.nan):
+        with pytest.raises(
+            InvalidInput, match=r"logged\[2\]: expected a propensity in \(0, 1\], got"
+        ):
+            Logged(one, np.array([1, 1, bad]), one)
+    with pytest.raises(InvalidInput, match=r"target\[1\]: .* got 1.5"):
+        Logged(one, one, np.array([1, 1.5, 1]))
+    with pytest.raises(InvalidInput, match=r"reward\[0\]: .* got nan"):
+        Logged(np.array([math.nan, 1, 1]), one, one)
+    with pytest.raises(InvalidInput, match=r"user: expected 3 rows"):
+        Logged(one, one, one, user=np.arange(2))
+
+
+def test_an_empty_log_is_not_identifiable() -> None:
+    nothing = np.zeros(0)
+    got = estimate(Snips(), Logged(nothing, nothing, nothing))
+    assert got.verdict == "not identifiable"
+    assert math.isnan(got.mean)

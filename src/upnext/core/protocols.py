@@ -12,7 +12,6 @@ from upnext.core.event import Event
 from upnext.core.types import (
     Bool,
     Candidates,
-    Estimate,
     Features,
     Float32,
     Float64,
@@ -132,12 +131,6 @@ class Learner(Protocol):
     def learn(self, examples: Any) -> Mapping[str, float]: ...
 
     def snapshot(self) -> Mapping[str, npt.NDArray[Any]]: ...
-
-
-class OffPolicyEstimator(Protocol):
-    """Values a target policy from what a logging policy showed."""
-
-    def estimate(self, reward: Float64, logged: Float64, target: Float64) -> Estimate: ...
 
 
 class Progress(Protocol):

@@ -44,14 +44,14 @@ def resample(
         yield counts.reshape(n_rows, n_users).astype(np.float64)
 
 
-def estimate_of(point: float, draws: Array, n_effective: float) -> Estimate:
+def estimate_of(point: float, draws: Array, n_effective: float, *, level: float = 0.95) -> Estimate:
     """The percentile interval of draws float[b] about a point; NaN draws are left out, and the point always lies inside.
 
     Without a finite point or any draw the verdict is "not identifiable"."""
     draws = draws[np.isfinite(draws)]
     if not np.isfinite(point) or not len(draws):
         return Estimate(float("nan"), float("nan"), float("nan"), n_effective, NOT_IDENTIFIABLE)
-    low, high = np.quantile(draws, (0.025, 0.975))
+    low, high = np.quantile(draws, ((1 - level) / 2, (1 + level) / 2))
     return Estimate(float(point), float(min(low, point)), float(max(high, point)), n_effective)
 
 
@@ -61,6 +61,7 @@ def bootstrap(
     *,
     n_resamples: int = N_RESAMPLES,
     seed: int = 0,
+    level: float = 0.95,
 ) -> Estimate:
     """The interval of any statistic of weighted viewers: it takes counts float64[b, n_users] and gives float[b].
 
@@ -70,7 +71,7 @@ def bootstrap(
     point = float(statistic(np.ones((1, n_users)))[0])
     blocks = resample(n_users, n_resamples=n_resamples, seed=seed, cells=_CELLS_OF_ROWS)
     parts = [statistic(block) for block in blocks]
-    return estimate_of(point, np.concatenate(parts), n_users)
+    return estimate_of(point, np.concatenate(parts), n_users, level=level)
 
 
 def interval(per_user: Float64, *, n_resamples: int = N_RESAMPLES, seed: int = 0) -> Estimate:
