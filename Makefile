@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow check format bench clean
+.PHONY: setup demo test test-slow check format bench peers clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -36,5 +36,10 @@ format: setup
 bench: setup  ## The serving benchmark with a million videos
 	$(BIN)/upnext bench serve --videos 1000000
 
+peers:  ## Values of other libraries that tests compare with, each made in its own pinned environment
+	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
+	.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python -r benchmarks/peers/requirements.txt
+	.venv-peers/bin/python benchmarks/peers/obp_values.py > tests/evaluate/obp_values.json
+
 clean:
-	rm -rf $(VENV) .mypy_cache .ruff_cache .import_linter_cache upnext-demo
+	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .import_linter_cache upnext-demo

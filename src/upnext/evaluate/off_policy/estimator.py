@@ -7,12 +7,12 @@ holds for dependent rows of one viewer (summed within viewers before squaring). 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
 
-from upnext.core.types import Estimate, Float64
+from upnext.core.types import Estimate, Float64, Int64
 from upnext.evaluate.bootstrap import NOT_IDENTIFIABLE, bootstrap
 from upnext.evaluate.off_policy.logged import Logged
 from upnext.evaluate.off_policy.support import Support, clustered_error, support_of
@@ -38,7 +38,7 @@ class Ratio:
 class Terms:
     """An estimate as the sum of ratios of row sums."""
 
-    ratios: tuple[Ratio, ...]
+    ratios: tuple[Ratio, ...]  # one at least
     bias_bound: float = 0.0  # how much the weights' change can hide at most, in units of the reward
 
     @property
@@ -72,48 +72,50 @@ def estimate(
     level: float = 0.95,
     interval: Interval = "influence",
     seed: int = 0,
-    support: Support | None = None,
 ) -> Estimate:
     """The target's mean reward with its interval, the log's effective rows and verdict.
 
     interval: "influence" (normal theory, cluster-robust by viewer) or "bootstrap" (viewers resampled, keyed by seed). A verdict of
-    "not identifiable" comes with the figures all the same; an empty log gives NaN. `support` saves recounting it."""
-    support = support or support_of(log)
-    terms = estimator.terms(log)
-    if not np.isfinite(terms.value):
-        nan = float("nan")
-        return Estimate(nan, nan, nan, support.n_effective, NOT_IDENTIFIABLE)
-    low, high = (
-        _normal(terms, log, level)
-        if interval == "influence"
-        else _resampled(terms, log, level, seed)
-    )
-    return Estimate(terms.value, low, high, support.n_effective, support.verdict)
+    "not identifiable" comes with the figures all the same; an empty log gives NaN."""
+    terms, support = estimator.terms(log), support_of(log)
+    if interval == "influence":
+        return figure(terms, log.cluster, support, level=level)
+    return resampled_figure(terms, log.cluster, support, level=level, seed=seed)
 
 
-def _normal(terms: Terms, log: Logged, level: float) -> tuple[float, float]:
-    """Student's t with the number of viewers less one; the normal where they are many."""
+def figure(terms: Terms, cluster: Int64, support: Support, *, level: float) -> Estimate:
+    """Terms over rows of clusters int64[n] as an Estimate: Student's t with the number of clusters less one."""
     from scipy.special import stdtrit
 
-    n_clusters = int(log.cluster.max()) + 1
-    error = clustered_error(terms.influence, log)
+    value = terms.value
+    if not np.isfinite(value):
+        return _nothing(support)
+    error = clustered_error(terms.influence, cluster)
     if not np.isfinite(error):
-        return float("-inf"), float("inf")
-    half = float(stdtrit(n_clusters - 1, (1 + level) / 2)) * error
-    return terms.value - half, terms.value + half
+        return Estimate(value, float("-inf"), float("inf"), support.n_effective, NOT_IDENTIFIABLE)
+    half = float(stdtrit(int(cluster.max()), (1 + level) / 2)) * error
+    return Estimate(value, value - half, value + half, support.n_effective, support.verdict)
 
 
-def _resampled(terms: Terms, log: Logged, level: float, seed: int) -> tuple[float, float]:
+def resampled_figure(
+    terms: Terms, cluster: Int64, support: Support, *, level: float, seed: int
+) -> Estimate:
+    """The same with the percentile interval of resampled clusters."""
+    if not np.isfinite(terms.value):
+        return _nothing(support)
     totals = [
-        (np.bincount(log.cluster, r.numerator), np.bincount(log.cluster, r.denominator))
+        (np.bincount(cluster, r.numerator), np.bincount(cluster, r.denominator))
         for r in terms.ratios
     ]
-    result = bootstrap(
-        lambda counts: np.sum(
-            [quotient(counts @ num, counts @ den) for num, den in totals], axis=0
-        ),
-        len(totals[0][0]),
-        seed=seed,
-        level=level,
-    )
-    return result.low, result.high
+
+    def statistic(counts: Float64) -> Float64:
+        parts = [quotient(counts @ num, counts @ den) for num, den in totals]
+        return np.asarray(np.sum(parts, axis=0), np.float64)
+
+    result = bootstrap(statistic, len(totals[0][0]), seed=seed, level=level)
+    return replace(result, n_effective=support.n_effective, verdict=support.verdict)
+
+
+def _nothing(support: Support) -> Estimate:
+    nan = float("nan")
+    return Estimate(nan, nan, nan, support.n_effective, NOT_IDENTIFIABLE)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upnext.core.types import Float64
+from upnext.core.types import Float64, Int64
 from upnext.evaluate.bootstrap import NOT_IDENTIFIABLE
 from upnext.evaluate.off_policy.logged import Logged
 
@@ -41,13 +41,19 @@ class Support:
 
 def support_of(log: Logged) -> Support:
     """The support of a log for its target policy; an empty log has none."""
-    if not len(log) or not log.weight.any():
+    return support_of_weights(log.weight, log.cluster, never_logged=_never_logged(log))
+
+
+def support_of_weights(
+    weight: Float64, cluster: Int64, *, never_logged: float = float("nan")
+) -> Support:
+    """The same of weights float64[n] in clusters int64[n] of dependent rows."""
+    if not weight.any():
         nan = float("nan")
         return Support(0.0, nan, 0.0, nan, "the target policy takes no logged action")
-    mean = float(log.weight.mean())
-    error = clustered_error(log.weight - mean, log)
-    n_effective = float(log.weight.sum() ** 2 / np.square(log.weight).sum())
-    never_logged = _never_logged(log)
+    mean = float(weight.mean())
+    error = clustered_error(weight - mean, cluster)
+    n_effective = float(weight.sum() ** 2 / np.square(weight).sum())
     reason = ""
     if n_effective < SMALLEST_SAMPLE:
         reason = f"{n_effective:.0f} effective rows, at least {SMALLEST_SAMPLE:.0f} needed"
@@ -58,9 +64,9 @@ def support_of(log: Logged) -> Support:
     return Support(mean, error, n_effective, never_logged, reason)
 
 
-def clustered_error(influence: Float64, log: Logged) -> float:
+def clustered_error(influence: Float64, cluster: Int64) -> float:
     """The standard error of a mean from its influence values float64[n] (mean 0); inf for fewer than two clusters."""
-    total = np.bincount(log.cluster, influence)
+    total = np.bincount(cluster, influence)
     n_clusters = len(total)
     if n_clusters < 2:
         return float("inf")
