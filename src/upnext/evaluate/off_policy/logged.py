@@ -43,7 +43,8 @@ class Logged:
     action: Int64 | None = None  # [n] in 0..a-1
     position: Int64 | None = None  # [n] from 0
     context: Float64 | None = None  # [n, d]
-    target_all: Float64 | None = None  # [n, a], rows sum to 1
+    target_all: Float64 | None = None  # [c, a] the target's whole distributions; rows sum to 1
+    distribution: Int64 | None = None  # [n] which of the c a row has; None: row i has the i-th
     predicted: Predicted | None = None
     weight: Float64 = field(init=False, repr=False, compare=False)  # [n] target / logged
     cluster: Int64 = field(
@@ -62,7 +63,8 @@ class Logged:
         _check_rows("logged", self.logged, in_range, "a propensity in (0, 1]")
         in_range = (self.target >= 0) & (self.target <= 1)
         _check_rows("target", self.target, in_range, "a probability in [0, 1]")
-        _check_actions(self)
+        _check_codes(self)
+        _check_distributions(self)
         if self.predicted is not None:
             for name, column in (
                 ("logged", self.predicted.logged),
@@ -81,9 +83,15 @@ class Logged:
         """The same log with a reward model's predictions."""
         return replace(self, predicted=predicted)
 
+    def distributions(self, rows: Int64) -> Float64:
+        """float64[m, a]: the target's distribution in each of rows int64[m]. Raises InvalidInput without target_all."""
+        if self.target_all is None:
+            raise InvalidInput("target_all: the target's probability of every action is needed")
+        return self.target_all[rows if self.distribution is None else self.distribution[rows]]
+
 
 _SHAPES = {
-    "logged": 1, "target": 1, "user": 1, "action": 1, "position": 1, "context": 2, "target_all": 2,
+    "logged": 1, "target": 1, "user": 1, "action": 1, "position": 1, "context": 2, "distribution": 1,
 }  # fmt: skip
 
 
@@ -101,20 +109,31 @@ def _check_rows(name: str, column: Array, is_good: Bool, wanted: str) -> None:
         raise expected(f"{name}[{row}]", wanted, column[row].item())
 
 
-def _check_actions(log: Logged) -> None:
-    for name in ("action", "position"):
+def _check_codes(log: Logged) -> None:
+    for name in ("action", "position", "distribution"):
         column = getattr(log, name)
         if column is not None:
             if not np.issubdtype(np.asarray(column).dtype, np.integer):
-                raise expected(name, "int64 codes", np.asarray(column).dtype)
+                raise expected(name, "int64 codes", str(np.asarray(column).dtype))
             _check_rows(name, column, column >= 0, "a code from 0 on")
-    if log.target_all is None:
+
+
+def _check_distributions(log: Logged) -> None:
+    every = log.target_all
+    if every is None:
         return
     if log.action is None:
         raise InvalidInput("target_all: the logged `action` is needed beside it")
-    n_actions = log.target_all.shape[1]
-    _check_rows("action", log.action, log.action < n_actions, f"a code below {n_actions}")
-    is_sum = np.abs(log.target_all.sum(axis=1) - 1) < 1e-6
-    _check_rows("target_all", log.target_all.sum(axis=1), is_sum, "probabilities that sum to 1")
-    same = np.abs(log.target_all[np.arange(len(log)), log.action] - log.target) < 1e-9
-    _check_rows("target", log.target, same, "target_all's value at the logged action")
+    if every.ndim != 2 or (log.distribution is None and len(every) != len(log)):
+        raise expected("target_all", f"float64[{len(log)}, a], or `distribution`", every.shape)
+    if log.distribution is not None:
+        is_there = log.distribution < len(every)
+        _check_rows("distribution", log.distribution, is_there, f"a row below {len(every)}")
+    is_known = log.action < every.shape[1]
+    _check_rows("action", log.action, is_known, f"a code below {every.shape[1]}")
+    total = np.where((every >= 0).all(axis=1), every.sum(axis=1), np.nan)
+    is_sum = np.abs(total - 1) < 1e-6
+    _check_rows("target_all", total, is_sum, "probabilities that sum to 1")
+    which = np.arange(len(log)) if log.distribution is None else log.distribution
+    is_same = np.abs(every[which, log.action] - log.target) < 1e-9
+    _check_rows("target", log.target, is_same, "target_all's value at the logged action")

@@ -26,8 +26,8 @@ class DirectMethod:
     name: str = "DM"
 
     def terms(self, log: Logged) -> Terms:
-        """The mean of the predicted reward under the target."""
-        return Terms((Ratio.mean(_predicted(log).target),))
+        """The mean of the predicted reward under the target; nothing bounds its bias."""
+        return Terms((Ratio.mean(_predicted(log).target),), float("nan"))
 
 
 @dataclass(frozen=True, slots=True)

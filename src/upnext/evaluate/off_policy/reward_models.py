@@ -45,7 +45,7 @@ def cross_fit(log: Logged, model: RewardModel, *, n_folds: int = N_FOLDS, seed: 
         step = max(1, _CELLS // log.target_all.shape[1])
         for start in range(0, len(rows), step):
             block = rows[start : start + step]
-            part = Predicted.of(predict(block), log.action[block], log.target_all[block])
+            part = Predicted.of(predict(block), log.action[block], log.distributions(block))
             logged[block], target[block] = part.logged, part.target
     return log.with_predicted(Predicted(logged, target))
 

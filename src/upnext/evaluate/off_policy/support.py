@@ -74,13 +74,15 @@ def clustered_error(influence: Float64, cluster: Int64) -> float:
 
 
 def _never_logged(log: Logged) -> float:
-    if log.target_all is None or log.action is None:
+    """Counted per position: an action shown in one place says nothing of another."""
+    if log.target_all is None or log.action is None or not len(log):
         return float("nan")
     position = np.zeros(len(log), np.int64) if log.position is None else log.position
-    n_positions, n_actions = int(position.max()) + 1, log.target_all.shape[1]
-    shown = np.zeros((n_positions, n_actions), np.bool_)
+    distribution = np.arange(len(log)) if log.distribution is None else log.distribution
+    shown = np.zeros((int(position.max()) + 1, log.target_all.shape[1]), np.bool_)
     shown[position, log.action] = True
     missing = 0.0
-    for p in range(n_positions):  # a page has few positions
-        missing += float(log.target_all[position == p][:, ~shown[p]].sum())
+    for p in np.unique(position):  # a page has few positions
+        each = log.target_all[:, ~shown[p]].sum(axis=1)
+        missing += float(each[distribution[position == p]].sum())
     return missing / len(log)
