@@ -115,10 +115,25 @@ def evaluate(
     users: Annotated[
         int, typer.Option(help="At most this many viewers, drawn at random.")
     ] = 20_000,
+    log: Annotated[
+        Path | None,
+        typer.Option(
+            help="A mapping file (TOML) of logged draws: value its target policy instead."
+        ),
+    ] = None,
+    reward_model: Annotated[
+        str, typer.Option(help="With --log: tabular, logistic or boosting.")
+    ] = "tabular",
+    level: Annotated[float, typer.Option(help="With --log: of the intervals.")] = 0.95,
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Measure generators, merged candidates, the ranked list and every ranker head."""
+    """Measure generators, merged candidates, the ranked list and every ranker head; or, with --log, another policy."""
+    if log is not None:
+        from upnext.cli.off_policy import run as run_off_policy
+
+        run_off_policy(log, reward_model, level, as_json, consoles()[0])
+        return
     from upnext.cli.evaluate import run
 
     run(since, until, release, users, config, as_json, *consoles())

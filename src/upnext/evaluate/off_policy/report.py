@@ -49,7 +49,7 @@ class Line:
     support: Support
     chosen: Mapping[str, float] = field(
         default_factory=dict
-    )  # what SLOPE took: clip, threshold, ...
+    )  # by tuning.py: clip, threshold or lambda
 
 
 @dataclass(frozen=True, slots=True)
