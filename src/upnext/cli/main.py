@@ -259,6 +259,33 @@ def bench_serve(
     run(videos, rate, seconds, workers, folder, as_json, *consoles())
 
 
+@bench_app.command("off-policy")
+def bench_off_policy(
+    replications: Annotated[int, typer.Option(min=2, help="Logs drawn of each world.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same logs.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Bias and coverage of every off-policy estimator on three worlds with known truth."""
+    from upnext.cli.bench_off_policy import run
+
+    run(replications, seed, as_json, *consoles())
+
+
+@bench_app.command("open-bandit")
+def bench_open_bandit(
+    folder: Annotated[
+        Path, typer.Argument(help="Of the data set: random/CAMPAIGN/CAMPAIGN.csv and bts/...")
+    ],
+    reward_model: Annotated[str, typer.Option(help="tabular, logistic or boosting.")] = "tabular",
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
+    as_json: Json = False,
+) -> None:
+    """Each policy of the Open Bandit Dataset valued from the other's log, against what it earned."""
+    from upnext.cli.bench_open_bandit import run
+
+    run(folder, reward_model, level, as_json, consoles()[0])
+
+
 def main() -> None:
     """Runs a command; a failure a person can act on is one clear line and exit code 2."""
     try:

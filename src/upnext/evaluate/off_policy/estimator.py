@@ -33,6 +33,12 @@ class Ratio:
         """The plain mean of values float64[n]."""
         return Ratio(values, np.ones(len(values)))
 
+    @property
+    def value(self) -> float:
+        """The ratio; NaN where there is nothing to divide by."""
+        total = float(self.denominator.sum())
+        return float(self.numerator.sum()) / total if total else float("nan")
+
 
 @dataclass(frozen=True, slots=True)
 class Terms:
@@ -44,15 +50,14 @@ class Terms:
     @property
     def value(self) -> float:
         """The estimate; NaN without rows."""
-        return sum(float(quotient(r.numerator.sum(), r.denominator.sum())) for r in self.ratios)
+        return sum(r.value for r in self.ratios)
 
     @property
     def influence(self) -> Float64:
         """float64[n], mean 0: how each row moves the value."""
         out = np.zeros(len(self.ratios[0].numerator))
         for r in self.ratios:
-            ratio = r.numerator.sum() / r.denominator.sum()
-            out += (r.numerator - ratio * r.denominator) / r.denominator.mean()
+            out += (r.numerator - r.value * r.denominator) / r.denominator.mean()
         return out
 
 

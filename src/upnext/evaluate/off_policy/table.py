@@ -1,7 +1,7 @@
 """A log from any table: a mapping file says which columns hold reward, propensity, action and the target policy (docs/off-policy.md).
 
 The target is either a column (its probability of the logged action), or a table of its own: probabilities of actions, per position or
-per request where it has such a column. A target table without probabilities is the target policy's own log, and how often it took each action
+per request where it has such a column; rows that repeat must agree. A target table without probabilities is the target policy's own log, and how often it took each action
 stands for them: its logged propensities can't be averaged instead, because rows of an action are more where its propensity was high.
 """
 
@@ -123,15 +123,19 @@ class Rows:
 
 
 def read_log(mapping_path: Path) -> Logged | Slates:
-    """The log that a mapping names; Slates when it names their column. Raises InvalidInput with file, line and column."""
-    mapping = read_log_mapping(mapping_path)
+    """The log that a mapping file names. Raises InvalidInput with file, line and column."""
+    return log_of(read_log_mapping(mapping_path), mapping_path.parent)
+
+
+def log_of(mapping: LogMapping, folder: Path) -> Logged | Slates:
+    """The log that a mapping names, its files relative to a folder; Slates when it names their column."""
     columns = mapping.log.columns
     named = columns.model_dump(exclude={"context"}).values()
     wanted = list(dict.fromkeys([*(c for c in named if c is not None), *columns.context]))
-    rows = _read(mapping.log.file, mapping.log.format, wanted, mapping_path.parent)
+    rows = _read(mapping.log.file, mapping.log.format, wanted, folder)
     logged = rows.number(columns.propensity)
     rows.check(columns.propensity, (logged > 0) & (logged <= 1), "a propensity in (0, 1]")
-    action, target, target_all, distribution = _target(mapping, rows, mapping_path.parent)
+    action, target, target_all, distribution = _target(mapping, rows, folder)
     user = rows.word(columns.user) if columns.user else None
     slate = rows.word(columns.slate) if columns.slate else None
     log = Logged(
@@ -247,8 +251,10 @@ def _distributions(
         return np.asarray(count / count.sum(axis=1, keepdims=True), np.float64)
     p = table.number(columns.probability)
     table.check(columns.probability, (p >= 0) & (p <= 1), "a probability in [0, 1]")
-    table.check(columns.action, count.ravel()[cell] == 1, "each action once in a distribution")
-    out = np.bincount(cell, p, n_groups * n_actions).reshape(n_groups, n_actions)
+    summed = np.bincount(cell, p, n_groups * n_actions).reshape(n_groups, n_actions)
+    out = summed / np.maximum(count, 1)
+    is_one = np.abs(out.ravel()[cell] - p) < 1e-9
+    table.check(columns.probability, is_one, "one probability of an action in a distribution")
     total = out.sum(axis=1)
     is_sum = np.abs(total - 1) < 1e-6
     table.check(columns.probability, is_sum[group], _sum_of(total, group, is_sum))
