@@ -9,6 +9,7 @@ SLOPE (Su, Srinath and Krishnamurthy 2020) was tried instead: with the paper's c
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import TypeVar
 
@@ -59,6 +60,6 @@ def _candidates(log: Logged) -> list[float]:
     """Infinity (nothing is changed), then falling quantiles of the positive weights."""
     positive = log.weight[log.weight > 0]
     if not len(positive):
-        return [float("inf")]
+        return [math.inf]
     quantiles = np.quantile(positive, [1 - share for share in SHARES_CHANGED])
-    return [float("inf"), *map(float, np.unique(quantiles)[::-1])]
+    return [math.inf, *np.unique(quantiles)[::-1].tolist()]
