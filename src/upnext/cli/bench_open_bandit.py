@@ -14,13 +14,20 @@ from pathlib import Path
 from statistics import NormalDist
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from upnext.cli.off_policy import check_level, reward_model
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.types import Estimate
 from upnext.evaluate.off_policy.logged import Logged
-from upnext.evaluate.off_policy.report import OffPolicyReport, estimate_json, report_of, shown
+from upnext.evaluate.off_policy.report import (
+    OffPolicyReport,
+    chosen_words,
+    estimate_json,
+    report_of,
+    shown,
+)
 from upnext.evaluate.off_policy.table import LogMapping, log_of
 
 POLICIES = ("random", "bts")
@@ -126,15 +133,17 @@ def _draw(crossing: Crossing, out: Console) -> None:
             line.name, shown(line.value.mean), _between(line.value),
             f"{_relative_error(line.value, observed):.1%}", f"{_off(line.value, observed, report.level):+.1f}",
             "?" if math.isnan(line.bias_bound) else shown(line.bias_bound),
-            ", ".join(f"{name} {value:.4g}" for name, value in line.chosen.items()),
+            chosen_words(line.chosen),
             line.value.verdict,
         )  # fmt: skip
     out.print(table)
     out.print(
         f"E\\[w] {support.mean_weight:.3f} ± {support.standard_error:.3f}, {support.n_effective:,.0f} "
-        f"effective rows, {support.never_logged:.1%} of the target's choices never logged. {support.reason}",
+        f"effective rows, {support.never_logged:.1%} of the target's choices never logged",
         highlight=False,
     )
+    for note in report.notes():
+        out.print(escape(note), highlight=False)
 
 
 def _relative_error(value: Estimate, observed: Estimate) -> float:

@@ -44,7 +44,7 @@ def check_level(level: float) -> None:
 
 
 def draw(title: str, report: OffPolicyReport, out: Console) -> None:
-    """Prints a report's table and, below it, why a figure is not to be believed or missing."""
+    """Prints a report's table and its notes."""
     rows = report.to_rows()
     names = list(dict.fromkeys(name for row in rows for name in row))
     unit = f"mean reward per {report.unit}"
@@ -54,7 +54,5 @@ def draw(title: str, report: OffPolicyReport, out: Console) -> None:
     for row in rows:
         table.add_row(*(escape(row.get(name, "")) for name in names))
     out.print(table)
-    for reason in report.reasons():
-        out.print(escape(f"not identifiable: {reason}"), highlight=False)
-    if report.left_out:
-        out.print(report.left_out, highlight=False)
+    for note in report.notes():
+        out.print(escape(note), highlight=False)

@@ -103,12 +103,19 @@ class OffPolicyReport:
                 interval: _between(line.value),
                 "less logged": f"{shown(line.difference.mean)} {_between(line.difference)}",
                 "bias at most": "?" if math.isnan(line.bias_bound) else shown(line.bias_bound),
-                "chosen": ", ".join(f"{k} {v:.4g}" for k, v in line.chosen.items()),
+                "chosen": chosen_words(line.chosen),
                 "E[w]": f"{support.mean_weight:.3f} ± {support.standard_error:.3f}",
                 "effective rows": f"{support.n_effective:,.0f}",
                 "verdict": line.value.verdict,
             })  # fmt: skip
         return rows
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader has to know beside the table: why lines are not identifiable or missing."""
+        notes = [f"not identifiable: {reason}" for reason in self.reasons()]
+        if any(line.name == "DM" for line in self.lines):
+            notes.append("DM's interval leaves out the error of its reward model")
+        return (*notes, self.left_out) if self.left_out else tuple(notes)
 
     def reasons(self) -> tuple[str, ...]:
         """Why lines are not identifiable, each reason once with the estimators it holds for."""
@@ -230,6 +237,14 @@ def _line_json(line: Line) -> dict[str, object]:
             "reason": support.reason,
         },
     }
+
+
+def chosen_words(chosen: Mapping[str, float]) -> str:
+    """ "clip 5.5", or "no clip" where nothing is changed."""
+    return ", ".join(
+        f"no {name}" if math.isinf(value) else f"{name} {value:.4g}"
+        for name, value in chosen.items()
+    )
 
 
 def shown(value: float) -> str:
