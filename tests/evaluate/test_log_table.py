@@ -71,7 +71,7 @@ def test_a_column_of_the_target_s_probabilities(tmp_path: Path) -> None:
     assert log.context.shape == (4, 3)  # the hour standardised, two countries
     assert log.context[:, 0].mean() == pytest.approx(0)
     assert log.context[:, 1:].tolist() == [[0, 1], [1, 0], [0, 1], [0, 1]]
-    assert "no direct method" in report_of(log, TabularModel()).left_out
+    assert "no DM" in report_of(log, TabularModel()).left_out
 
 
 def test_a_table_of_the_target_s_probabilities_by_position(tmp_path: Path) -> None:
@@ -130,6 +130,14 @@ def test_rows_of_a_slate_make_slates_with_their_viewers(tmp_path: Path) -> None:
     assert slates.weight.tolist() == [[0.5, 1.0], [0.2, 0.2], [1.8, 1.8]]
 
 
+def test_predictions_of_a_model_of_one_s_own(tmp_path: Path) -> None:
+    columns = 'target = "p_new"\npredicted = "hour"\npredicted_target = "p_new"\n'
+    log = rows(read(tmp_path, COLUMNS + columns))
+    assert log.predicted is not None
+    assert log.predicted.logged.tolist() == [8, 9, 20, 21]
+    assert {line.name for line in report_of(log).lines} >= {"DM", "DR", "DRos"}
+
+
 def test_csv_gzip_json_lines_and_parquet_read_alike(tmp_path: Path) -> None:
     mapping = COLUMNS + 'target = "p_new"\n'
     plain = rows(read(tmp_path, mapping))
@@ -152,6 +160,7 @@ BAD_MAPPINGS = [
     (COLUMNS + 'target = "p_nwe"\n', r"expected a column 'p_nwe' \(did you mean 'p_new'\?\)"),
     (COLUMNS.replace("log.csv", "no.csv") + 'target = "p_new"\n', "expected a file under"),
     (COLUMNS + "target = [", "not TOML"),
+    (COLUMNS + 'target = "p_new"\npredicted = "hour"\n', "expected both of 'predicted' and 'predicted_target'"),
 ]  # fmt: skip
 
 

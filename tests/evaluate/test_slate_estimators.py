@@ -201,7 +201,7 @@ def test_the_deepest_slot_decides_whether_a_log_can_answer() -> None:
     assert lines["IIPS"].support.n_effective > lines["slate IPS"].support.n_effective
     assert lines["slate IPS"].value.verdict == "not identifiable"
     assert any("slate IPS" in reason for reason in report.reasons())
-    assert "no direct method" in report.left_out
+    assert "no cascade-DR" in report.left_out
 
 
 def test_slates_say_what_they_need() -> None:

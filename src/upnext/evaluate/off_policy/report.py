@@ -137,12 +137,11 @@ def report_of(
     slots = log.slots if isinstance(log, Slates) else log
     left_out = ""
     if slots.predicted is None:
+        kinds = "cascade-DR" if isinstance(log, Slates) else "DM, DR, SNDR, Switch-DR or DRos"
         if slots.target_all is None:
-            left_out = "no direct method, doubly robust, switch, shrinkage or cascade: the target's probability of every action is unknown"
+            left_out = f"no {kinds}: neither predictions nor the target's probability of every action are known"
         elif model is None:
-            left_out = (
-                "no direct method, doubly robust, switch, shrinkage or cascade: no reward model"
-            )
+            left_out = f"no {kinds}: no reward model"
         else:
             slots = cross_fit(slots, model)
     if isinstance(log, Slates):

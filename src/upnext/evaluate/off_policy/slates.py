@@ -104,7 +104,7 @@ class StandardIps:
 
     def terms(self, slates: Slates) -> Terms:
         """The mean over slates of the whole weight times the slate's reward."""
-        return _weighted(self.weight(slates), slates)
+        return _weighted(self.weight(slates), slates, bias_bound=0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +160,7 @@ class CascadeDoublyRobust:
         above = np.concatenate([np.ones((len(weight), 1)), weight[:, :-1]], axis=1)
         missed = slates.grid(slates.slots.reward - predicted.logged, 0.0)
         rows = weight * missed + above * slates.grid(predicted.target, 0.0)
-        return Terms((Ratio.mean(rows.sum(axis=1)),))
+        return Terms((Ratio.mean(rows.sum(axis=1)),), float("nan"))
 
 
 def estimate_slates(
@@ -180,8 +180,10 @@ def slate_support(estimator: SlateEstimator, slates: Slates) -> Support:
     return min(each, key=lambda support: (support.reason == "", support.n_effective))
 
 
-def _weighted(weight: Float64, slates: Slates) -> Terms:
-    return Terms((Ratio.mean((weight * slates.grid(slates.slots.reward, 0.0)).sum(axis=1)),))
+def _weighted(weight: Float64, slates: Slates, bias_bound: float = float("nan")) -> Terms:
+    """Nothing bounds the bias of an estimator whose assumption about viewers fails."""
+    rows = (weight * slates.grid(slates.slots.reward, 0.0)).sum(axis=1)
+    return Terms((Ratio.mean(rows),), bias_bound)
 
 
 def _check_twice(slates: Slates, row: Int64, order: Int64) -> None:

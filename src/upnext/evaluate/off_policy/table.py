@@ -20,7 +20,7 @@ from pydantic import ValidationError, model_validator
 from upnext.catalog.rules import suggest
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.types import Array, Float64, Int64
-from upnext.evaluate.off_policy.logged import Logged
+from upnext.evaluate.off_policy.logged import Logged, Predicted
 from upnext.evaluate.off_policy.slates import Slates
 from upnext.intake.files import open_sources
 from upnext.intake.mapping import Format, Strict, TableFile
@@ -36,6 +36,8 @@ class LogColumns(Strict):
     position: str | None = None
     user: str | None = None
     request: str | None = None  # joins a target table that differs by request
+    predicted: str | None = None  # a reward model's word on the logged action
+    predicted_target: str | None = None  # ... and its mean over the target's choices
     slate: str | None = None  # rows of one slate: propensities given the slots above
     context: tuple[str, ...] = ()  # numbers as they are, texts one column a value
 
@@ -85,6 +87,8 @@ class LogMapping(Strict):
                 theirs, ours = getattr(self.target.columns, name), getattr(columns, name)
                 if theirs is not None and ours is None:
                     raise ValueError(f"expected {name!r} in log.columns too, as in target.columns")
+        if (columns.predicted is None) != (columns.predicted_target is None):
+            raise ValueError("expected both of 'predicted' and 'predicted_target', or neither")
         if columns.slate is not None and columns.position is None:
             raise ValueError("expected 'position' in log.columns beside 'slate'")
         return self
@@ -148,6 +152,7 @@ def log_of(mapping: LogMapping, folder: Path) -> Logged | Slates:
         context=_context(rows, columns.context) if columns.context else None,
         target_all=target_all,
         distribution=distribution,
+        predicted=_predicted(rows, columns),
     )
     return log if slate is None else Slates(log, slate)
 
@@ -197,6 +202,12 @@ def _read(file: str, kind: Format | None, wanted: Sequence[str], folder: Path) -
         raise expected(f"file {file}", "at least one row", "none")
     name = sources[0].name if len(sources) == 1 else file
     return Rows(name, pl.concat(frames), np.concatenate(lines))
+
+
+def _predicted(rows: Rows, columns: LogColumns) -> Predicted | None:
+    if columns.predicted is None or columns.predicted_target is None:
+        return None
+    return Predicted(rows.number(columns.predicted), rows.number(columns.predicted_target))
 
 
 def _target(
