@@ -32,7 +32,7 @@ def _run(world: World, policy: Policy, days: int) -> tuple[Platform, list[DayRow
 def _checksum(world: World, policy: Policy, days: int) -> str:
     """Of every showing and outcome, and of the state at the end."""
     platform, rounds = Platform(world, days=days), list[Round]()
-    run(platform, policy, days, rounds)
+    run(platform, policy, days, rounds.append)
     told = hashlib.sha256()
     for one in rounds:
         for array in (one.shown.viewer, one.shown.video, one.propensity, one.done.watch_s):
@@ -94,7 +94,7 @@ def test_sessions_have_their_rates_and_another_chance_is_another_day() -> None:
 def test_nobody_is_shown_a_video_before_it_is_out_nor_twice() -> None:
     world = _world()
     platform, rounds = Platform(world, days=4), list[Round]()
-    run(platform, Random(), 4, rounds)
+    run(platform, Random(), 4, rounds.append)
     for one in rounds:
         assert (world.videos.uploaded_us[one.shown.video] < one.shown.time_us).all()
         assert world.allowed_pairs(one.shown.viewer, one.shown.video).all()

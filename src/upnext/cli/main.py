@@ -242,6 +242,20 @@ def release_rollback(config: Config = None) -> None:
     run_rollback(config, consoles()[0])
 
 
+@bench_app.command("worlds")
+def bench_worlds(
+    viewers: Annotated[int, typer.Option(help="Viewers of each world.")] = 1_000,
+    videos: Annotated[int, typer.Option(help="Videos of each world.")] = 10_000,
+    days: Annotated[int, typer.Option(min=1, help="Days of each world.")] = 11,
+    seed: Annotated[int, typer.Option(help="Of every world.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Marginals of every named world beside those of a real log, with distances."""
+    from upnext.cli.bench_worlds import run
+
+    run(viewers, videos, days, seed, as_json, *consoles())
+
+
 @bench_app.command("serve")
 def bench_serve(
     videos: Annotated[int, typer.Option(min=1_000, help="Synthetic videos.")] = 1_000_000,

@@ -6,19 +6,22 @@ import json
 import math
 import time
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from upnext.cli.bench_worlds import POOL_SHARE, as_rows, draw_one
 from upnext.core.errors import expected
 from upnext.simulate.history import history_of
 from upnext.simulate.loop import Round, run
+from upnext.simulate.marginals import Compared, compare, marginals, reference
 from upnext.simulate.measures import DayRow, totals_of
 from upnext.simulate.platform import Platform
 from upnext.simulate.policies import policy_of
+from upnext.simulate.shown_log import ShownLog
 from upnext.simulate.tables import write_tables
 from upnext.simulate.world import World
 from upnext.simulate.worlds import WORLDS, NamedWorld, world_of
@@ -29,6 +32,16 @@ _COLUMNS = {  # title -> field of DayRow, format; --json has every field
     "not left": ("active", ",d"), "creators": ("creators", ",d"), "uploads": ("uploads", ",d"), "Gini": ("gini", ".2f"),
     "entropy": ("entropy", ".2f"), "moved": ("moved", ".3f"),
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Played:
+    """What came of a run."""
+
+    world: NamedWorld
+    days: list[DayRow]
+    marginals: list[Compared]  # beside a real log's
+    mapping: Path | None  # of the tables written
 
 
 def run_list(as_json: bool, out: Console) -> None:
@@ -44,8 +57,8 @@ def run_list(as_json: bool, out: Console) -> None:
 
 def run_world(
     named: str, size: tuple[int, int, int], seed: int, policy: str, folder: Path | None
-) -> tuple[NamedWorld, list[DayRow], Path | None]:
-    """Plays (viewers, videos, days) of a named world -> the world, a row per day, and the mapping written into the folder, if one is named.
+) -> Played:
+    """Plays (viewers, videos, days) of a named world; its tables go into the folder, if one is named.
 
     Raises InvalidInput for an unknown world or policy, and for sizes below 1."""
     viewers, videos, days = size
@@ -53,11 +66,12 @@ def run_world(
         raise expected("days", "at least 1", days)
     world, how = world_of(named), policy_of(policy)
     platform = Platform(World.make(viewers, videos, seed, knobs=world.knobs), days=days)
-    rounds: list[Round] | None = None if folder is None else []
-    rows = run(platform, how, days, rounds)
-    if folder is None or rounds is None:
-        return world, rows, None
-    return world, rows, write_tables(history_of(platform, rounds), folder)
+    rounds: list[Round] = []
+    log = ShownLog(platform.world)
+    rows = run(platform, how, days, log.add, *(() if folder is None else (rounds.append,)))
+    lines = compare(marginals(log.shown(), pool_share=POOL_SHARE), reference())
+    mapping = None if folder is None else write_tables(history_of(platform, rounds), folder)
+    return Played(world, rows, lines, mapping)
 
 
 def run_simulate(
@@ -72,19 +86,24 @@ def run_simulate(
     """Prints the days and their totals; the same seed gives the same figures and bytes."""
     out, err = consoles
     began = time.monotonic()
-    world, rows, mapping = run_world(named, size, seed, policy, folder)
+    played = run_world(named, size, seed, policy, folder)
+    world, rows = played.world, played.days
     totals = totals_of(rows, size[0])
     if as_json:
         days = [_plain(asdict(row)) for row in rows]
         shown = {"world": world.name, "policy": policy, "seed": seed, "days": days}
-        out.print_json(json.dumps({**shown, "totals": _plain(totals)}))
+        out.print_json(
+            json.dumps({**shown, "totals": _plain(totals), "marginals": as_rows(played.marginals)})
+        )
     else:
         out.print(_day_table(f"{world.name}: {world.says}; policy {policy}, seed {seed}", rows))
         out.print(", ".join(f"{k} {v:,.4g}" for k, v in totals.items()), highlight=False)
+        draw_one(world.name, played.marginals, out)
     took_s = time.monotonic() - began
     err.print(f"{len(rows)} days in {took_s:.1f} s", highlight=False)
-    if mapping is not None:
-        err.print(f"wrote {mapping}; next: upnext import {mapping}", highlight=False)
+    if played.mapping is not None:
+        said = f"wrote {played.mapping}; next: upnext import {played.mapping}"
+        err.print(said, highlight=False)
 
 
 def _day_table(title: str, rows: Sequence[DayRow]) -> Table:

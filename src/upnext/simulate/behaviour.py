@@ -15,7 +15,7 @@ import numpy as np
 from upnext.core.types import Array, Bool, Float64, Int64
 from upnext.simulate.draws import UInt64, uniform
 from upnext.simulate.knobs import Knobs
-from upnext.simulate.truth import SHARE_A, SHARE_B, Rates, logistic
+from upnext.simulate.truth import AGAIN, SHARE_A, SHARE_B, Rates, logistic
 
 
 @dataclass(frozen=True)
@@ -86,8 +86,9 @@ def outcome(knobs: Knobs, rate: Rates, met: tuple[Bool, Bool, Bool], keys: UInt6
     u = uniform(keys, "share_watched")
     part = (1 - (1 - u) ** (1 / SHARE_B)) ** (1 / SHARE_A)  # inverse of the Kumaraswamy law
     completed = uniform(keys, "complete") < rate.complete
-    share_watched = np.where(completed, 1.0, part * rate.reach)
+    share_watched = np.where(completed, 1.0 + _again(knobs, keys), part * rate.reach)
     skip_s = np.minimum(-knobs.skip_s * np.log1p(-uniform(keys, "skip_s")), rate.duration_s)
+    skip_s = np.where(uniform(keys, "glance") < knobs.glance, 0.0, skip_s)
     watch_s = np.where(stayed, share_watched * rate.duration_s, np.where(started, skip_s, 0.0))
     return Outcome(
         reached=reached,
@@ -102,3 +103,9 @@ def outcome(knobs: Knobs, rate: Rates, met: tuple[Bool, Bool, Bool], keys: UInt6
         not_interested=reached & (uniform(keys, "not_interested") < rate.not_interested),
         pleasure=np.zeros(len(started)),
     )
+
+
+def _again(knobs: Knobs, keys: UInt64) -> Float64:
+    """float64[n]: the share of its length that a video is watched again, exponential, if it was watched to the end."""
+    share = -AGAIN * np.log1p(-uniform(keys, "again_share"))
+    return np.where(uniform(keys, "again") < knobs.rewatch, share, 0.0)

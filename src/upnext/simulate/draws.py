@@ -23,6 +23,7 @@ MECHANISMS: Final = (
     "follow", "dislike", "not_interested", "leave", "pleasure", "go_on", "n_sessions", "hour",
     "hour_angle", "n_pages", "surface", "next_surface", "device", "own_device", "quit", "drift",
     "new_interest", "upload", "creator_leaves", "create", "topic_wave", "choose", "accept", "noise",
+    "glance", "again", "again_share",
 )  # fmt: skip
 _PLACE: Final = {name: place for place, name in enumerate(MECHANISMS, 1)}
 

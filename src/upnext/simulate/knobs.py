@@ -30,6 +30,8 @@ class Knobs:
     signup_days: tuple[float, float] = (20.0, 900.0)  # viewers signed up between so many days ago
     sessions_level: float = -0.15  # log of the median viewer's sessions a day
     sessions_spread: float = 0.6
+    patience_s: float = 150.0  # the median viewer's; much longer videos are seldom finished
+    patience_spread: float = 0.7  # of its log
     n_interests: tuple[float, float, float, float] = (0.2, 0.35, 0.3, 0.15)  # P(1 to 4 interests)
     place_shares: tuple[float, ...] = ()  # of the rows of PLACES; (): their own
     # simulate/tables.py and simulate/content.py: what the platform knows of it
@@ -62,9 +64,14 @@ class Knobs:
         0.35  # of patience over duration: how far a partial watch comes in a long video
     )
     intensity_hold: float = 0.0  # logit of completion that an intense video gains
+    glance: float = 0.0  # share of quick skips that last no time
+    rewatch: float = 0.0  # P(goes on into a second time | watched to the end)
     like_level: float = -3.6
+    share_level: float = -5.5
+    comment_level: float = -5.0
     follow_level: float = -5.5
     dislike_rate: float = 0.015
+    bait_dislike: float = 0.04  # P(dislike | started) that clickbait adds
     # simulate/behaviour.py: clicks
     click_model: ClickModel = "examination"
     exam_decay: float = 0.08  # P(slot is looked at) = 1 / (1 + decay * slot)
@@ -111,6 +118,6 @@ class Knobs:
 
 _SHARES = (
     "clickbait_share", "missing_tags", "stray_tags", "cascade_go_on", "leave", "autoplay_share",
-    "upnext_share", "satisfaction_memory", "quit", "page_stop", "drift", "forgetting",
+    "upnext_share", "glance", "rewatch", "satisfaction_memory", "quit", "page_stop", "drift", "forgetting",
 )  # fmt: skip
 EVERYDAY = Knobs()  # what `upnext demo` and the tests live in

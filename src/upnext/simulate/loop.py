@@ -5,7 +5,7 @@ What a day was is one row of a table; the showings themselves are kept only wher
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -78,16 +78,16 @@ def play_day(platform: Platform, policy: Policy, day: int) -> Iterator[Round]:
 
 
 def run(
-    platform: Platform, policy: Policy, days: int, keep: list[Round] | None = None
+    platform: Platform, policy: Policy, days: int, *keep: Callable[[Round], None]
 ) -> list[DayRow]:
-    """The table of `days` days from the first; `keep` gets every round, where given."""
+    """The table of `days` days from the first; each of `keep` gets every round."""
     rows: list[DayRow] = []
     tally = DayTally(platform)
     for day in range(days):
         for one in play_day(platform, policy, day):
             tally.add(one.pages, one.shown, one.done)
-            if keep is not None:
-                keep.append(one)
+            for keeper in keep:
+                keeper(one)
         rows.append(tally.close(day))
     return rows
 

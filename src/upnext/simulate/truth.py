@@ -22,6 +22,7 @@ from upnext.simulate.world import World, category_of_topic
 SURFACES: Final = ("home", "shorts", "upnext")
 AUTOPLAY: Final = "shorts"  # there a video starts by itself: no click comes first
 SHARE_A, SHARE_B = 1.3, 1.8  # Kumaraswamy: P(share <= x) = 1 - (1 - x^a)^b
+AGAIN: Final = 0.5  # mean share of its length that a video watched again is watched again
 _MUSIC, _GAMING = 2, 3  # categories
 
 
@@ -77,10 +78,10 @@ def rates_in(world: World, viewer: Int64, video: Int64, autoplay: Bool, mood: Mo
         skip=logistic(skips + knobs.autoplay_skip * autoplay),
         complete=logistic(0.8 * liking + 0.9 * ease + knobs.complete_level + held),
         like=logistic(warmth + knobs.like_level),
-        share=logistic(warmth - 5.5),
-        comment=logistic(0.5 * warmth - 5.0),
+        share=logistic(warmth + knobs.share_level),
+        comment=logistic(0.5 * warmth + knobs.comment_level),
         follow=logistic(warmth + knobs.follow_level),
-        dislike=knobs.dislike_rate * logistic(-liking) + 0.04 * bait,
+        dislike=knobs.dislike_rate * logistic(-liking) + knobs.bait_dislike * bait,
         not_interested=0.02 * logistic(-1.5 * liking - 1.0),
         reach=np.exp(knobs.reach_exponent * np.minimum(ease, 0)),
         duration_s=duration,
@@ -108,15 +109,16 @@ def relevance_of(knobs: Knobs, rate: Rates) -> Float64:
     half = np.minimum(0.5 / rate.reach, 1.0)
     partial_half = (1 - half**SHARE_A) ** SHARE_B
     stayed = rate.complete + (1 - rate.complete) * (1 - (1 - partial_half) * (1 - rate.like))
-    skipped = np.exp(-rate.duration_s / 2 / knobs.skip_s)
+    skipped = (1 - knobs.glance) * np.exp(-rate.duration_s / 2 / knobs.skip_s)
     return np.asarray(rate.attract * ((1 - rate.skip) * stayed + rate.skip * skipped), np.float64)
 
 
 def watch_s_of(knobs: Knobs, rate: Rates) -> Float64:
     """float64[n]: mean seconds watched given examined under these rates, exact."""
-    skipped = knobs.skip_s * (1 - np.exp(-rate.duration_s / knobs.skip_s))
+    skipped = knobs.skip_s * (1 - np.exp(-rate.duration_s / knobs.skip_s)) * (1 - knobs.glance)
     partial = rate.reach * rate.duration_s * _MEAN_SHARE
-    stayed = rate.complete * rate.duration_s + (1 - rate.complete) * partial
+    whole = (1 + knobs.rewatch * AGAIN) * rate.duration_s
+    stayed = rate.complete * whole + (1 - rate.complete) * partial
     return np.asarray(rate.attract * (rate.skip * skipped + (1 - rate.skip) * stayed), np.float64)
 
 

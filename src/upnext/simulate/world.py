@@ -285,7 +285,9 @@ def _make_viewers(seed: int, n: int, end_us: int, knobs: Knobs) -> Viewers:
         hour=np.where(rng.random(n) < 0.7, rng.normal(20.5, 1.5, n), rng.normal(8, 1.5, n)).astype(
             np.float32
         ),
-        patience_s=np.exp(rng.normal(np.log(150), 0.7, n)).astype(np.float32),
+        patience_s=np.exp(rng.normal(np.log(knobs.patience_s), knobs.patience_spread, n)).astype(
+            np.float32
+        ),
         generosity=rng.normal(0, 0.7, n).astype(np.float32),
         signed_up_us=(end_us - rng.uniform(*knobs.signup_days, n) * DAY_US).astype(np.int64),
         susceptibility=(knobs.susceptibility * further.gamma(2.0, 0.5, n)).astype(np.float32),
