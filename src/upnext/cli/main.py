@@ -300,6 +300,20 @@ def bench_open_bandit(
     run(folder, reward_model, level, as_json, consoles()[0])
 
 
+@bench_app.command("interference")
+def bench_interference(
+    viewers: Annotated[int, typer.Option(help="Viewers of a market.")] = 8_000,
+    creators: Annotated[int, typer.Option(help="Creators of a market.")] = 8_000,
+    days: Annotated[int, typer.Option(min=1, help="Days of the tests.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Markets, of seeds 0, 1 and so on.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Markets where helping some creators costs others: the true effect beside what three A/B tests say."""
+    from upnext.cli.bench_interference import run
+
+    run(viewers, creators, days, seeds, as_json, *consoles())
+
+
 def main() -> None:
     """Runs a command; a failure a person can act on is one clear line and exit code 2."""
     try:
