@@ -18,7 +18,8 @@ from upnext.core.types import Float32, Float64, Int64
 from upnext.policy.page import terms_of
 from upnext.policy.pages import draw_pages
 from upnext.simulate import creators
-from upnext.simulate.behaviour import N_DRAWS, Outcome, outcome
+from upnext.simulate.behaviour import Outcome, examination, outcome
+from upnext.simulate.draws import keys_of, uniform
 from upnext.simulate.market import (
     N_TOPICS,
     VIDEOS_EACH,
@@ -29,7 +30,7 @@ from upnext.simulate.market import (
     State,
     present,
 )
-from upnext.simulate.truth import examination, rates
+from upnext.simulate.truth import rates
 
 _P_LIKE: Final = 0.03  # of a video started
 
@@ -183,14 +184,18 @@ def _score(
 
 
 def _answers(market: Market, state: State, viewer: Int64, video: Int64) -> Outcome:
-    """The outcome of r * k showings, row by row."""
+    """The outcome of r * k showings, row by row; of no video, nothing. A viewer's answer to a video of a day is the same on any page."""
     world = replace(market.world, videos=replace(market.world.videos, quality=state.quality))
-    k = video.shape[1]
-    rate = rates(world, np.repeat(viewer, k), np.maximum(video, 0).ravel(), "home")
-    look = examination("home", np.tile(np.arange(k), len(viewer))) * (video.ravel() >= 0)
-    rng = rng_for(world.seed, "answers", state.day)
-    draws = rng.random((market.n_viewers, k, N_DRAWS))[viewer].reshape(-1, N_DRAWS)
-    return outcome(rate, look, draws)
+    k, shown = video.shape[1], video.ravel()
+    who, what = np.repeat(viewer, k), np.maximum(shown, 0)
+    keys = keys_of(world.seed, who, what, np.full(len(who), state.day))
+    rate = rates(world, who, what, "home")
+    slot = np.tile(np.arange(k), len(viewer))
+    p_look = examination(world.knobs, slot, np.zeros(len(slot), np.int64))
+    there = shown >= 0
+    looked = there & (uniform(keys, "look") < p_look)
+    started = looked & (uniform(keys, "attract") < rate.attract)
+    return outcome(world.knobs, rate, (there, looked, started), keys)
 
 
 def _evening(market: Market, state: State, day: Day, likes: Int64) -> State:
