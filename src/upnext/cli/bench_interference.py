@@ -25,7 +25,7 @@ from upnext.simulate.two_sided import (
 )
 
 LAM = 3.0  # strength of the help that is tested
-SWEEP = (0.0, 0.1, 0.3, 1.0, 3.0, 10.0)
+SWEEP = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 6.0)
 SWEEP_DAYS = 60
 NAMES = {
     "uploads": "uploads a creator",
