@@ -12,7 +12,7 @@ from rich.table import Table
 from upnext.cli.progress import RichProgress
 from upnext.core.errors import expected
 from upnext.evaluate.figures import figure_json, figure_text
-from upnext.simulate.market import make_market
+from upnext.simulate.market import MarketKnobs, make_market
 from upnext.simulate.two_sided import (
     CLOSE,
     READINGS,
@@ -27,6 +27,7 @@ from upnext.simulate.two_sided import (
 LAM = 3.0  # strength of the help that is tested
 SWEEP = (0.0, 0.3, 0.6, 1.0, 1.5, 2.0, 3.0, 6.0)
 SWEEP_DAYS = 60
+SHALLOW = 10  # newest videos of a topic that a request looks at, where co-diversion should fail
 NAMES = {
     "uploads": "uploads a creator",
     "alive": "creators alive",
@@ -54,13 +55,16 @@ def run(
     for seed in range(seeds):
         markets.append(compare_tests(make_market(viewers, creators, seed), LAM, days))
         progress.advance(1)
-    progress.start("sweep", 1, "markets")
+    progress.start("where co-diversion fails, and the sweep of lam", 2, "parts")
+    shallow = make_market(viewers, creators, 0, MarketKnobs(depth=SHALLOW))
+    failing = compare_tests(shallow, LAM, days)
+    progress.advance(1)
     points = sweep_lambda(make_market(viewers, creators, 0), SWEEP, SWEEP_DAYS)
     progress.advance(1)
     progress.done()
     if as_json:
         about = {"viewers": viewers, "creators": creators, "days": days, "lam": LAM}
-        out.file.write(json.dumps({**about, **_json(markets, points)}) + "\n")
+        out.file.write(json.dumps({**about, **_json(markets, failing, points)}) + "\n")
         return
     out.print(
         f"{viewers} viewers, {creators} creators, {days} days, lam {LAM:g}, seeds 0 to {seeds - 1}"
@@ -68,10 +72,13 @@ def run(
     out.print(_over_markets(summaries(markets)))
     out.print(_each_market(markets))
     out.print(_halving(markets), highlight=False)
+    out.print(_failing(failing), highlight=False)
     out.print(_sweep(points))
 
 
-def _json(markets: Sequence[Comparison], points: Sequence[SweepPoint]) -> dict[str, object]:
+def _json(
+    markets: Sequence[Comparison], failing: Comparison, points: Sequence[SweepPoint]
+) -> dict[str, object]:
     return {
         "summary": [
             {
@@ -87,6 +94,7 @@ def _json(markets: Sequence[Comparison], points: Sequence[SweepPoint]) -> dict[s
             for s in summaries(markets)
         ],
         "markets": [_market_json(seed, market) for seed, market in enumerate(markets)],
+        "fixed_depth_market": {"depth": SHALLOW, **_market_json(0, failing)},
         "sweep": [
             {
                 "lam": p.lam,
@@ -158,6 +166,14 @@ def _halving(markets: Sequence[Comparison]) -> str:
         for m in markets
     )
     return f"What half of the corpus costs viewers in watch time (control arm beside the whole corpus): {costs}"
+
+
+def _failing(market: Comparison) -> str:
+    told = figure_text(market.estimates["co-diverted", "uploads"].per_capita, 3)
+    return (
+        f"Where co-diversion fails: if a request looks at the {SHALLOW} newest videos of a topic alone, half of the corpus gives each twice the chance:"
+        f" truth {market.truth['uploads']:.3f} uploads a creator, co-diverted {told}, error {market.error('co-diverted', 'uploads'):+.0%} (seed 0)"
+    )
 
 
 def _sweep(points: Sequence[SweepPoint]) -> Table:
