@@ -71,8 +71,8 @@ def test_pages_at_lam_zero_are_those_drawn_from_the_viewers_value_alone(
     item, n_items = market_day._candidates(market, state, all_treated, day.viewer)
     value = market_day.value_user(market, state, day.viewer, item)
     keys = market_day._draw_keys(market, state.day)[day.viewer]
-    terms = terms_of(market.knobs.policy)
-    columns, propensity = draw_pages(terms, value, item // VIDEOS_EACH, n_items, keys, 10)
+    requests = market_day._requests(market, value, item, n_items)
+    columns, propensity, _ = draw_pages(terms_of(market.knobs.policy), requests, keys, 10)
     video = np.where(columns >= 0, np.take_along_axis(item, np.maximum(columns, 0), axis=1), -1)
     assert np.array_equal(video, day.video)
     assert np.array_equal(propensity, day.propensity)

@@ -16,7 +16,7 @@ from upnext.core.compiled import compiled
 from upnext.core.randomness import rng_for
 from upnext.core.types import Float32, Float64, Int64
 from upnext.policy.page import terms_of
-from upnext.policy.pages import draw_pages
+from upnext.policy.pages import Requests, draw_pages
 from upnext.simulate import creators
 from upnext.simulate.behaviour import Outcome, examination, outcome
 from upnext.simulate.draws import keys_of, uniform
@@ -42,10 +42,9 @@ def live_a_day(market: Market, state: State, arms: Arms, lam: float) -> tuple[St
     item, n_items = _candidates(market, state, arms, viewer)
     score = _score(market, state, arms, viewer, item, lam)
     keys = _draw_keys(market, state.day)[viewer]
-    creator = item // VIDEOS_EACH
-    columns, propensity = draw_pages(
-        terms_of(market.knobs.policy), score, creator, n_items, keys, market.knobs.size
-    )
+    requests = _requests(market, score, item, n_items)
+    terms = terms_of(market.knobs.policy)
+    columns, propensity, _ = draw_pages(terms, requests, keys, market.knobs.size)
     video = np.where(columns >= 0, np.take_along_axis(item, np.maximum(columns, 0), axis=1), -1)
     done = _answers(market, state, viewer, video)
     views, likes = (
@@ -181,6 +180,13 @@ def _score(
     gain = np.where(arms.creator_treated, lam * creator_gain(market, state), 0.0)
     helped = gain[item // VIDEOS_EACH] * arms.viewer_treated[viewer][:, None]
     return np.asarray(value_user(market, state, viewer, item) + helped, np.float32)
+
+
+def _requests(market: Market, score: Float32, item: Int64, n_items: Int64) -> Requests:
+    """What the policy reads: the cap per creator counts here, categories and likeness don't."""
+    videos = market.world.videos
+    nothing_alike = np.zeros((market.world.n_videos, 0), np.float32)
+    return Requests(score, item, n_items, videos.creator, videos.topic, nothing_alike)
 
 
 def _answers(market: Market, state: State, viewer: Int64, video: Int64) -> Outcome:
