@@ -123,6 +123,9 @@ def test_where_creators_do_not_respond_there_is_no_effect_on_uploads() -> None:
     assert found.truth["uploads"] == 0
     assert found.truth["alive"] == 0
     assert found.truth["watch_s"] != 0
+    assert np.isnan(found.error("co-diverted", "uploads"))  # nothing to be a share of
+    none = {(s.design, s.metric): s for s in summaries([found])}["co-diverted", "uploads"]
+    assert none.error.verdict == "not identifiable"
     told = found.estimates["creator test", "uploads"].per_capita
     assert told.low <= 0 <= told.high
 

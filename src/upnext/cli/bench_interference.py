@@ -87,7 +87,7 @@ def _json(
                 "truth": s.truth,
                 "estimate": s.estimate,
                 "relative_error": figure_json(s.error),
-                "spread": s.spread if math.isfinite(s.spread) else None,
+                "spread": _number(s.spread),
                 "share_within_10_percent": s.close,
                 "share_of_intervals_with_truth": s.covered,
             }
@@ -120,7 +120,7 @@ def _market_json(seed: int, market: Comparison) -> dict[str, object]:
                 "outcome": metric,
                 "per_capita": figure_json(market.estimates[design, metric].per_capita),
                 "total": figure_json(market.estimates[design, metric].total),
-                "relative_error": market.error(design, metric),
+                "relative_error": _number(market.error(design, metric)),
             }
             for design, metric in READINGS
         ],
@@ -135,16 +135,23 @@ def _over_markets(found: Sequence[Summary]) -> Table:
         title="All treated less none treated, and what three tests say of it",
     )  # fmt: skip
     for s in found:
-        spread = f"{s.spread:.0%}" if math.isfinite(s.spread) else "-"
-        row = [NAMES[s.metric], s.design, f"{s.truth:.3f}", f"{s.estimate:.3f}", _percent(s)]
-        table.add_row(*row, spread, f"{s.close:.0%}", f"{s.covered:.0%}")
+        row = [NAMES[s.metric], s.design, f"{s.truth:.3f}", f"{s.estimate:.3f}", _with_ends(s)]
+        table.add_row(*row, _percent(s.spread, ""), f"{s.close:.0%}", f"{s.covered:.0%}")
     return table
 
 
-def _percent(s: Summary) -> str:
+def _with_ends(s: Summary) -> str:
     if not math.isfinite(s.error.low):
-        return f"{s.error.mean:+.0%}"
+        return _percent(s.error.mean)
     return f"{s.error.mean:+.0%} [{s.error.low:+.0%}, {s.error.high:+.0%}]"
+
+
+def _percent(value: float, sign: str = "+") -> str:
+    return f"{value:{sign}.0%}" if math.isfinite(value) else "-"
+
+
+def _number(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def _each_market(markets: Sequence[Comparison]) -> Table:
@@ -154,7 +161,7 @@ def _each_market(markets: Sequence[Comparison]) -> Table:
     for seed, market in enumerate(markets):
         for design, metric in READINGS:
             told = figure_text(market.estimates[design, metric].per_capita, 3)
-            error = f"{market.error(design, metric):+.0%}"
+            error = _percent(market.error(design, metric))
             truth = f"{market.truth[metric]:.3f}"
             table.add_row(str(seed), NAMES[metric], truth, design, told, error)
     return table
@@ -172,7 +179,7 @@ def _failing(market: Comparison) -> str:
     told = figure_text(market.estimates["co-diverted", "uploads"].per_capita, 3)
     return (
         f"Where co-diversion fails: if a request looks at the {SHALLOW} newest videos of a topic alone, half of the corpus gives each twice the chance:"
-        f" truth {market.truth['uploads']:.3f} uploads a creator, co-diverted {told}, error {market.error('co-diverted', 'uploads'):+.0%} (seed 0)"
+        f" truth {market.truth['uploads']:.3f} uploads a creator, co-diverted {told}, error {_percent(market.error('co-diverted', 'uploads'))} (seed 0)"
     )
 
 
@@ -186,10 +193,14 @@ def _sweep(points: Sequence[SweepPoint]) -> Table:
     for p in points:
         table.add_row(
             f"{p.lam:g}",
-            f"{p.watch_s:.1f} ({p.watch_s / base.watch_s - 1:+.1%})",
-            f"{p.watch_s_first:.1f} ({p.watch_s_first / base.watch_s_first - 1:+.1%})",
+            f"{p.watch_s:.1f} ({_more(p.watch_s, base.watch_s)})",
+            f"{p.watch_s_first:.1f} ({_more(p.watch_s_first, base.watch_s_first)})",
             f"{p.alive:.1%}",
-            f"{p.uploads:.2f} ({p.uploads / base.uploads - 1:+.0%})",
+            f"{p.uploads:.2f} ({_more(p.uploads, base.uploads)})",
             "yes" if p.is_efficient else "",
         )
     return table
+
+
+def _more(value: float, base: float) -> str:
+    return f"{value / base - 1:+.1%}" if base else "-"

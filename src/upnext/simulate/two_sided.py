@@ -20,6 +20,7 @@ from typing import Final, Literal
 import numpy as np
 
 from upnext.core.types import Bool, Estimate, Float64, Int64
+from upnext.evaluate.bootstrap import NOT_IDENTIFIABLE
 from upnext.evaluate.co_diversion import TwoSidedEffect, co_divert, corpus_cost, effect_of_arms
 from upnext.simulate.market import (
     Arms,
@@ -74,9 +75,10 @@ class Comparison:
     halving_cost: Estimate  # of watch time in the co-diverted control arm, beside the whole corpus
 
     def error(self, design: Design, metric: Metric) -> float:
-        """(estimate - truth) / |truth|."""
+        """(estimate - truth) / |truth|; NaN where the truth is 0."""
         truth = self.truth[metric]
-        return (self.estimates[design, metric].per_capita.mean - truth) / abs(truth)
+        told = self.estimates[design, metric].per_capita.mean
+        return (told - truth) / abs(truth) if truth else math.nan
 
 
 def live(market: Market, state: State, arms: Arms, lam: float, n_days: int) -> tuple[State, Course]:
@@ -143,32 +145,28 @@ class Summary:
     metric: Metric
     truth: float  # mean over the markets
     estimate: float  # mean
-    error: Estimate  # mean of (estimate - truth) / |truth|, with Student's 95 % interval over the markets
-    spread: float  # standard deviation of that error
+    error: Estimate  # mean of (estimate - truth) / |truth|, with Student's 95 % interval over the markets that have an effect
+    spread: float  # standard deviation of that error, NaN below two markets
     close: float  # share of the markets where it is at most CLOSE
     covered: float  # share of the markets whose own 95 % interval has the truth
 
 
 def summaries(markets: Sequence[Comparison]) -> list[Summary]:
     """A Summary for each of READINGS, of at least one market; one market alone has no interval."""
-    from scipy.stats import t
-
     found = []
     for design, metric in READINGS:
         truth = np.array([m.truth[metric] for m in markets])
         told = [m.estimates[design, metric].per_capita for m in markets]
         error = np.array([m.error(design, metric) for m in markets])
-        spread = float(error.std(ddof=1)) if len(error) > 1 else math.nan
-        far = float(t.ppf(0.975, max(len(error) - 1, 1))) * spread / math.sqrt(len(error))
-        mean = float(error.mean())
+        known = error[np.isfinite(error)]
         found.append(
             Summary(
                 design=design,
                 metric=metric,
                 truth=float(truth.mean()),
                 estimate=float(np.mean([e.mean for e in told])),
-                error=Estimate(mean, mean - far, mean + far, len(error)),
-                spread=spread,
+                error=_student(known),
+                spread=float(known.std(ddof=1)) if len(known) > 1 else math.nan,
                 close=float((np.abs(error) <= CLOSE).mean()),
                 covered=float(
                     np.mean([e.low <= true <= e.high for e, true in zip(told, truth.tolist())])
@@ -176,6 +174,19 @@ def summaries(markets: Sequence[Comparison]) -> list[Summary]:
             )
         )
     return found
+
+
+def _student(values: Float64) -> Estimate:
+    """The mean with Student's 95 % interval; NaN ends below two values, "not identifiable" without any."""
+    from scipy.stats import t
+
+    n = len(values)
+    if not n:
+        return Estimate(math.nan, math.nan, math.nan, 0, NOT_IDENTIFIABLE)
+    mean, far = float(values.mean()), math.nan
+    if n > 1:
+        far = float(t.ppf(0.975, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n)
+    return Estimate(mean, mean - far, mean + far, n)
 
 
 @dataclass(frozen=True)
