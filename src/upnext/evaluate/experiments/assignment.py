@@ -82,7 +82,7 @@ class Allocation:
     @property
     def owned(self) -> Bool:
         """bool[N_BUCKETS]: the buckets of any arm."""
-        return self.arm_of_bucket != NO_ARM
+        return np.asarray(self.arm_of_bucket != NO_ARM)
 
     def shares(self) -> dict[str, float]:
         """{arm: percent of the layer's units}."""
