@@ -56,9 +56,7 @@ class MarketKnobs:
         0  # candidates come from so many newest videos of a topic; 0: from all of the window
     )
     window_d: int = 10  # a video is a candidate for so many days
-    fame: float = (
-        0.8  # weight of log(1 + the creator's remembered views) in the policy's logit of watching
-    )
+    fame: float = 0.8  # weight of log(1 + the creator's views) in the policy's logit of watching
     newcomer_share: float = 0.5  # of the creators, who join on one of the first join_days days
     join_days: int = 40
     policy: PolicyConfig = field(default_factory=_plain_draw)
@@ -91,9 +89,7 @@ class Arms:
     """Who is treated, and who can be shown to whom: a viewer sees creators of the own cell alone."""
 
     viewer_treated: Bool  # [u]
-    creator_treated: (
-        Bool  # [c]; lam acts on a video where its creator and the viewer are both treated
-    )
+    creator_treated: Bool  # [c] lam acts where creator and viewer are both treated
     viewer_cell: Int64  # [u] from 0
     creator_cell: Int64  # [c]
 
