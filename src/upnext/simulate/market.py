@@ -52,9 +52,7 @@ class MarketKnobs:
     size: int = 10  # slots of a page
     n_candidates: int = 30
     topical: float = 0.75  # share of the candidates that comes from the viewer's interests
-    depth: int = (
-        0  # candidates come from so many newest videos of a topic; 0: from all of the window
-    )
+    depth: int = 0  # candidates are of so many newest videos of a topic; 0: of the whole window
     window_d: int = 10  # a video is a candidate for so many days
     fame: float = 0.8  # weight of log(1 + the creator's views) in the policy's logit of watching
     newcomer_share: float = 0.5  # of the creators, who join on one of the first join_days days
