@@ -12,6 +12,7 @@ from upnext.core.errors import InvalidInput
 from upnext.evaluate import binary, regression
 from upnext.evaluate.metrics import Places, measure
 from upnext.evaluate.report import (
+    Cases,
     Catalogue,
     Head,
     Judging,
@@ -44,7 +45,8 @@ def retrieval(**options: object) -> tuple[RetrievalReport, UserItems, dict[str, 
     lists = {"good": good, "random": lambda rows: random[rows]}
     judging = Judging(baseline="random", n_resamples=200)
     segments = viewer_segments((np.arange(N_USERS) % 3 == 0)[truth.users()])
-    report = evaluate_retrieval(lists, truth, catalogue, judging, segments=segments, **options)
+    cases = Cases(truth, segments=segments)
+    report = evaluate_retrieval(lists, cases, catalogue, judging, **options)
     return report, truth, {"good": good, "random": random}
 
 
@@ -93,7 +95,7 @@ def test_the_retrieval_json_is_plain_stable_and_without_nan() -> None:
 
 def test_a_catalogue_of_which_nothing_is_known_only_loses_the_figures_that_need_it() -> None:
     truth = UserItems.of_pairs(np.array([0]), np.array([1]), 1)
-    report = evaluate_retrieval({"a": np.array([[1, 0]])}, truth, Catalogue(3))
+    report = evaluate_retrieval({"a": np.array([[1, 0]])}, Cases(truth), Catalogue(3))
     assert report.rows["a"].figures["recall@10"].mean == 1.0
     assert "diversity@10" not in report.rows["a"].figures
     assert report.to_json()["random_diversity"] is None
@@ -107,11 +109,12 @@ def test_lists_of_another_shape_unknown_ids_and_unknown_baselines_are_refused() 
         ({"a": np.array([[0.5]])}, "int64"),
     ):
         with pytest.raises(InvalidInput, match=words):
-            evaluate_retrieval(lists, truth, Catalogue(3))
+            evaluate_retrieval(lists, Cases(truth), Catalogue(3))
     with pytest.raises(InvalidInput, match="baseline"):
-        evaluate_retrieval({}, truth, Catalogue(3), Judging(baseline="popular_7d"))
+        evaluate_retrieval({}, Cases(truth), Catalogue(3), Judging(baseline="popular_7d"))
+    cases = Cases(truth, segments={"x": np.ones(5, np.bool_)})
     with pytest.raises(InvalidInput, match="segment"):
-        evaluate_retrieval({}, truth, Catalogue(3), segments={"x": np.ones(5, np.bool_)})
+        evaluate_retrieval({}, cases, Catalogue(3))
 
 
 def ranker() -> tuple[RankerReport, dict[str, np.ndarray]]:

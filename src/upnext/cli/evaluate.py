@@ -5,87 +5,197 @@ from __future__ import annotations
 import json
 import multiprocessing
 import time
-from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Literal
 
+import polars as pl
 from rich.console import Console
 from rich.table import Table
 
 from upnext.artifacts.releases import ReleaseStore
+from upnext.catalog.view import CatalogView
 from upnext.cli.opened import readers
 from upnext.cli.progress import RichProgress
 from upnext.core.errors import InvalidInput
 from upnext.core.one_thread import children_with_one_thread
+from upnext.evaluate.audit import Finding, audit, audit_json, audit_rows
 from upnext.evaluate.gather import GatherTask, gathered, offline_parts
-from upnext.evaluate.offline import (
-    PastHydrator,
-    Window,
-    advance,
-    ranker_report,
-    retrieval_report,
-)
+from upnext.evaluate.offline import PastHydrator, advance, ranker_report, retrieval_report
+from upnext.evaluate.ranker_report import RankerReport
 from upnext.evaluate.report import Report
 from upnext.evaluate.retrieval_report import RetrievalReport
-from upnext.evaluate.split import instant_us
+from upnext.evaluate.split import Target, instant_us
+from upnext.evaluate.split_file import SplitFile, SplitMade, read_split, write_split
+from upnext.evaluate.window import Kind, Window
+from upnext.events.log import SqliteEventLog
 from upnext.features.counters import CounterTable
+from upnext.features.past_events import events_by_time, stream
 from upnext.features.replay import PastState
-from upnext.features.showings import showings_of
+from upnext.features.showings import Showings, showings_of
 from upnext.pipeline.assemble import assemble
 from upnext.pipeline.release_parts import ReleaseParts
-from upnext.pipeline.rows import Drawing, merged_rows
+from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows
 from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings, load
 
 MAX_RANKER_REQUESTS = 60_000
 PROCESSES = 2
 PARTS = 2  # of the shown rows
+SETTINGS = ("seen_excluded", "nothing_excluded")
+AUDITED = ("user_id", "item_id", "kind", "time_us", "request_id", "event_id")
+SplitChoice = Literal["time", "last", "both"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for."""
+
+    since: str | None = None
+    until: str | None = None
+    release: str | None = None
+    users: int = 20_000
+    split: SplitChoice | None = None
+    target: Target | None = None
+    save_split: Path | None = None
+    split_file: Path | None = None
+    with_segments: bool = False
+    only_audit: bool = False
+    config: Path | None = None
+    as_json: bool = False
+
+
+@dataclass(frozen=True)
+class Opened:
+    """The data of a platform with the release to judge, where there is one."""
+
+    settings: Settings
+    view: CatalogView
+    log: SqliteEventLog
+    release_id: str | None
+    folder: Path | None  # the release's
+    learned_until_us: int | None
 
 
 @dataclass(frozen=True)
 class Task:
-    """One measurement: what, of which release, on which window."""
+    """One measurement of lists: of which release, on which window, in which setting."""
 
-    name: str  # "seen_excluded" or "nothing_excluded"
+    setting: str  # one of SETTINGS
     settings: Settings
     release: Path  # its folder
-    from_us: int
-    until_us: int | None
+    made: SplitMade
     max_users: int
 
+    @property
+    def name(self) -> str:
+        """The key in the report: the setting, with the split before it where that is not the first one."""
+        return self.setting if self.made.split == "time" else f"last_out_{self.setting}"
 
-def run(
-    since: str | None,
-    until: str | None,
-    release: str | None,
-    users: int,
-    config: Path | None,
-    as_json: bool,
-    out: Console,
-    err: Console,
-) -> None:
-    """Measures a release on the log's showings from an instant on and prints the tables."""
+
+def run(asked: Asked, out: Console, err: Console) -> None:
+    """Measures a release on the log's showings from an instant on and prints the tables; or only audits, or only saves the split."""
     began = time.monotonic()
-    settings = load(config)
-    releases = ReleaseStore(settings.releases_path)
-    readers(settings)
-    release_id = release or releases.current()
-    if release_id is None:
+    opened = _opened(asked)
+    held = read_split(asked.split_file) if asked.split_file is not None else None
+    until_us = instant_us(asked.until) if asked.until else held.made.until_us if held else None
+    showings = showings_of(opened.log, opened.view, opened.settings.features, before_us=until_us)
+    if held is None:
+        splits = _splits(asked, _from_us(asked, opened, showings, err), until_us)
+    else:
+        splits = [_same_split(held, asked, showings, opened.view)]
+    first = splits[0]
+    if asked.only_audit:
+        _print_audit(_audited(opened, showings, first), asked, out)
+        return
+    if asked.save_split is not None:
+        _save(asked.save_split, first.window(showings, asked.users), opened.view, asked, out)
+        return
+    if opened.folder is None:
         raise InvalidInput("evaluate: no release yet; run `upnext train` first")
-    learned_until_us = int(releases.open(release_id).manifest.data_window.get("until_us", 0))
-    from_us = instant_us(since) if since else learned_until_us
-    until_us = instant_us(until) if until else None
-    if from_us < learned_until_us:
+    if opened.learned_until_us is not None and first.from_us < opened.learned_until_us:
         err.print("warning: the release learned from events after this instant", style="yellow")
-    folder = releases.open(release_id, verify=False).path
-    names = ("seen_excluded", "nothing_excluded")
-    tasks = [Task(name, settings, folder, from_us, until_us, users) for name in names]
-    shown = showings_of(
-        readers(settings)[1], readers(settings)[0], settings.features, before_us=until_us
+    retrieval, heads, findings = _measure(asked, opened, showings, splits, err)
+    about = {
+        "release_id": opened.release_id,
+        "from_us": first.from_us,
+        "until_us": first.until_us,
+        "split_file": str(asked.split_file) if asked.split_file is not None else None,
+        "seconds": round(time.monotonic() - began, 1),
+    }
+    report = Report(retrieval, heads, about, findings)
+    if asked.as_json:
+        out.file.write(json.dumps(report.to_json()) + "\n")
+        return
+    for title, rows in report.to_rows(with_segments=asked.with_segments).items():
+        _draw(title, rows, out)
+
+
+def _opened(asked: Asked) -> Opened:
+    settings = load(asked.config)
+    releases = ReleaseStore(settings.releases_path)
+    view, log, _ = readers(settings)
+    release_id = asked.release or releases.current()
+    if release_id is None:
+        return Opened(settings, view, log, None, None, None)
+    release = releases.open(release_id)
+    learned_until_us = int(release.manifest.data_window.get("until_us", 0))
+    return Opened(settings, view, log, release_id, release.path, learned_until_us)
+
+
+def _splits(asked: Asked, from_us: int, until_us: int | None) -> list[SplitMade]:
+    """The splits to judge on, the time split first. Raises InvalidInput for options that contradict each other."""
+    kinds: tuple[Kind, ...] = (
+        ("time", "last") if asked.split == "both" else (asked.split or "time",)
     )
-    n_requests = int((shown.time_us >= from_us).sum())
-    share = min(1.0, MAX_RANKER_REQUESTS / max(1, n_requests))
-    window = (from_us, until_us)
+    if asked.target is not None and "time" not in kinds:
+        raise InvalidInput("--target is of the time split; leave-last-out has one target, the last")
+    if asked.save_split is not None and len(kinds) > 1:
+        raise InvalidInput("--save-split writes one split: --split time or --split last")
+    targets: dict[Kind, Target] = {"time": asked.target or "all", "last": "last"}
+    return [SplitMade(from_us, until_us, kind, targets[kind]) for kind in kinds]
+
+
+def _same_split(held: SplitFile, asked: Asked, showings: Showings, view: CatalogView) -> SplitMade:
+    """The split of a file, which the log still gives. Raises InvalidInput where it does not, or where options say another."""
+    if any(value is not None for value in (asked.since, asked.until, asked.split, asked.target)):
+        raise InvalidInput(
+            "--split-file says all of the split: leave --from, --until, --split and --target out"
+        )
+    held.check(held.made.window(showings, asked.users), _video_ids(view))
+    return held.made
+
+
+def _from_us(asked: Asked, opened: Opened, showings: Showings, err: Console) -> int:
+    if asked.since:
+        return instant_us(asked.since)
+    if opened.learned_until_us is not None:
+        return opened.learned_until_us
+    times = showings.time_us[showings.time_us > 0]
+    if not len(times) or not (asked.only_audit or asked.save_split):
+        raise InvalidInput("evaluate: no release yet; run `upnext train` first")
+    from_us = int(pl.Series(times).quantile(0.9, "nearest") or 0)
+    err.print(
+        f"no release and no --from: the split stands where 90 % of the showings are before it ({from_us} us)",
+        highlight=False,
+    )
+    return from_us
+
+
+def _measure(
+    asked: Asked, opened: Opened, showings: Showings, splits: list[SplitMade], err: Console
+) -> tuple[dict[str, RetrievalReport], RankerReport | None, list[Finding]]:
+    settings, folder, first = opened.settings, opened.folder, splits[0]
+    assert folder is not None
+    tasks = [
+        Task(name, settings, folder, made, asked.users) for made in splits for name in SETTINGS
+    ]
+    is_asked = showings.time_us >= first.from_us
+    if first.until_us is not None:
+        is_asked &= showings.time_us < first.until_us
+    share = min(1.0, MAX_RANKER_REQUESTS / max(1, int(is_asked.sum())))
+    window = (first.from_us, first.until_us)
     parts = [
         GatherTask(offline_settings(settings), folder, *window, Drawing(share, 0, 0, part, PARTS))
         for part in range(PARTS)
@@ -97,51 +207,76 @@ def run(
     ):
         pending = [pool.submit(measured, task) for task in tasks]
         reading = [pool.submit(gathered, part) for part in parts]
+        findings = _audited(opened, showings, first)
         retrieval = {
             task.name: future.result() for task, future in zip(tasks, pending, strict=True)
         }
         err.print("reading the features of what was shown", highlight=False)
-        shown_rows = merged_rows([future.result() for future in reading])
+        heads = _heads(reading, folder, share, err)
+    return retrieval, heads, findings
+
+
+def _heads(
+    reading: list[Future[GatheredRows]], folder: Path, share: float, err: Console
+) -> RankerReport | None:
+    shown_rows = merged_rows([future.result() for future in reading])
     ranker = ReleaseParts.load(folder, threads=2).ranker
-    heads = None
-    if ranker is not None and len(shown_rows.ranker):
-        about = {"features": "streaming, as served", "share_of_requests": share}
-        heads = ranker_report(shown_rows, ranker, RichProgress(err), about)
-    report = Report(
-        retrieval,
-        heads,
-        {
-            "release_id": release_id,
-            "from_us": from_us,
-            "until_us": until_us,
-            "seconds": round(time.monotonic() - began, 1),
-        },
-    )
-    if as_json:
-        out.file.write(json.dumps(report.to_json()) + "\n")
-        return
-    for title, rows in report.to_rows().items():
-        _draw(title, rows, out)
+    if ranker is None or not len(shown_rows.ranker):
+        return None
+    about = {"features": "streaming, as served", "share_of_requests": share}
+    return ranker_report(shown_rows, ranker, RichProgress(err), about)
 
 
 def measured(task: Task) -> RetrievalReport:
     """The table of lists of one setting."""
     progress = RichProgress(Console(stderr=True, force_terminal=False), prefix=task.name)
-    settings = task.settings
+    settings, made = task.settings, task.made
     view, log, _ = readers(settings)
     parts = ReleaseParts.load(task.release)
-    showings = showings_of(log, view, settings.features, before_us=task.until_us)
+    showings = showings_of(log, view, settings.features, before_us=made.until_us)
+    window = made.window(showings, task.max_users)
     counters = CounterTable(view.n_items)
     past = PastState(view, counters, settings.features)
-    advance(past, log, task.from_us, progress)
-    made = replace(
-        offline_parts(offline_settings(settings), view, counters), hydrator=PastHydrator(past)
-    )
-    pipeline = assemble(made, parts)
-    pipeline.refresh_lists(task.from_us)
-    window = Window(showings, task.from_us, task.until_us, task.max_users)
-    excluded = task.name == "seen_excluded"
+    advance(past, log, made.from_us, progress)
+    hydrator = PastHydrator(past)
+    if not window.is_at_once:
+        events = events_by_time(log, made.until_us)
+        hydrator = PastHydrator(past, stream(events.filter(pl.col("time_us") >= made.from_us)))
+    offline = offline_parts(offline_settings(settings), view, counters)
+    pipeline = assemble(replace(offline, hydrator=hydrator), parts)
+    pipeline.refresh_lists(made.from_us)
+    excluded = task.setting == "seen_excluded"
     return retrieval_report(pipeline, window, view, exclude_seen=excluded, progress=progress)
+
+
+def _audited(opened: Opened, showings: Showings, made: SplitMade) -> list[Finding]:
+    parts = [pl.DataFrame(pl.from_arrow(table.select(AUDITED))) for table in opened.log.scan()]
+    if not parts:
+        raise InvalidInput("evaluate: the log has no event yet; run `upnext import` first")
+    return audit(
+        showings, pl.concat(parts), opened.view.uploaded_us, made.from_us, made.until_us,
+        opened.learned_until_us,
+    )  # fmt: skip
+
+
+def _print_audit(findings: list[Finding], asked: Asked, out: Console) -> None:
+    if asked.as_json:
+        out.file.write(json.dumps(audit_json(findings)) + "\n")
+        return
+    _draw("audit of the data", audit_rows(findings), out)
+    out.print(audit_json(findings)["not_seen"], highlight=False)
+
+
+def _save(path: Path, window: Window, view: CatalogView, asked: Asked, out: Console) -> None:
+    sha256 = write_split(path, window, _video_ids(view))
+    if asked.as_json:
+        out.file.write(json.dumps({"split_file": str(path), "sha256": sha256}) + "\n")
+        return
+    out.print(f"{path}: sha256 {sha256}", highlight=False, soft_wrap=True)
+
+
+def _video_ids(view: CatalogView) -> pl.Series:
+    return pl.DataFrame(pl.from_arrow(view.table(["video_id"])))["video_id"]
 
 
 def _draw(title: str, rows: list[dict[str, str]], out: Console) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 from rich.console import Console
@@ -115,6 +115,28 @@ def evaluate(
     users: Annotated[
         int, typer.Option(help="At most this many viewers, drawn at random.")
     ] = 20_000,
+    split: Annotated[
+        Literal["time", "last", "both"] | None,
+        typer.Option(
+            help="Split at an instant (the default), leave-last-out, or one after the other."
+        ),
+    ] = None,
+    target: Annotated[
+        Literal["all", "first", "last", "successive"] | None,
+        typer.Option(help="What of the time split's window is to be found; default: all."),
+    ] = None,
+    save_split: Annotated[
+        Path | None, typer.Option(help="Write the split to this Parquet file, and nothing else.")
+    ] = None,
+    split_file: Annotated[
+        Path | None, typer.Option(help="Judge on the split of such a file; refused on other data.")
+    ] = None,
+    segments: Annotated[
+        bool, typer.Option("--segments", help="Print the segments' tables too.")
+    ] = False,
+    audit: Annotated[
+        bool, typer.Option("--audit", help="Only say what is to be known of the data itself.")
+    ] = False,
     log: Annotated[
         Path | None,
         typer.Option(
@@ -134,9 +156,13 @@ def evaluate(
 
         run_off_policy(log, reward_model, level, as_json, consoles()[0])
         return
-    from upnext.cli.evaluate import run
+    from upnext.cli.evaluate import Asked, run
 
-    run(since, until, release, users, config, as_json, *consoles())
+    asked = Asked(
+        since, until, release, users, split, target, save_split, split_file, segments, audit,
+        config, as_json,
+    )  # fmt: skip
+    run(asked, *consoles())
 
 
 @app.command()

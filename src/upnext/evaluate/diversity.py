@@ -8,12 +8,12 @@ Lists are int64[u, K], best first, -1 pads; only the first k places count.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
 
 import numpy as np
 
 from upnext.core.types import Array, Estimate, Float32, Float64, Int64
-from upnext.evaluate.bootstrap import bootstrap
+from upnext.evaluate.bootstrap import estimate_of, resample
 from upnext.evaluate.quotient import quotient
 from upnext.evaluate.user_items import UserItems
 
@@ -35,35 +35,46 @@ def gini(counts: Array, n_items: int) -> Float64:
     """float64[...]: how unequal the places are shared by n_items videos; counts [..., m] of m of them, the rest unlisted.
 
     NaN when nothing is listed."""
-    ordered = np.sort(np.asarray(counts, np.float64), axis=-1)
+    ordered = np.sort(counts, axis=-1)
     n_listed = ordered.shape[-1]  # the zeros of the others come first and add nothing to the sum
     weight = 2.0 * np.arange(n_items - n_listed + 1, n_items + 1) - n_items - 1
-    return quotient(ordered @ weight, n_items * ordered.sum(-1))
+    return quotient(ordered @ weight, n_items * ordered.sum(-1, dtype=np.float64))
 
 
 def concentration(
-    ranked: Int64, k: int, n_items: int, *, n_resamples: int = 200, seed: int = 0
+    ranked: Int64,
+    k: int,
+    n_items: int,
+    *,
+    viewer: Int64 | None = None,
+    n_resamples: int = 200,
+    seed: int = 0,
 ) -> tuple[Estimate, Estimate]:
     """(coverage@k, Gini) of the lists of u viewers, with intervals over viewers.
 
-    A resample has fewer different viewers than the sample, so coverage's interval lies at and below its figure."""
-    listed = ranked[:, :k]
-    viewer, column = np.nonzero(listed >= 0)
-    items, cell = np.unique(listed[viewer, column], return_inverse=True)
+    viewer int64[lists]: whose each list is, 0 .. u-1 (None: list i is viewer i's). The counts of a block of resamples are one product
+    of a sparse matrix (videos by viewers) and the resampling counts. A resample has fewer different viewers than the sample, so
+    coverage's interval lies at and below its figure."""
+    from scipy.sparse import csr_matrix
 
-    def counts(users: Float64) -> Array:
-        rows = [np.bincount(cell, row[viewer], minlength=len(items)) for row in users]
-        return np.stack(rows)
+    viewer = np.arange(len(ranked)) if viewer is None else viewer
+    n_users = int(viewer.max(initial=-1)) + 1
+    row, column = np.nonzero(ranked[:, :k] >= 0)
+    items, cell = np.unique(ranked[row, column], return_inverse=True)
+    ones = np.ones(len(row), np.float32)  # counts below 2^24 are exact
+    places = csr_matrix((ones, (cell, viewer[row])), shape=(len(items), n_users))
 
-    def both(statistic: Callable[[Array, int], Float64]) -> Estimate:
-        return bootstrap(
-            lambda users: statistic(counts(users), n_items),
-            len(ranked),
-            n_resamples=n_resamples,
-            seed=seed,
-        )
+    def both(users: Float64) -> Float64:
+        counts = np.ascontiguousarray((places @ users.astype(np.float32).T).T)
+        return np.stack([coverage(counts, n_items), gini(counts, n_items)], axis=-1)
 
-    return both(coverage), both(gini)
+    if not n_users:
+        return estimate_of(math.nan, np.zeros(0), 0), estimate_of(math.nan, np.zeros(0), 0)
+    point = both(np.ones((1, n_users)))[0]
+    blocks = resample(n_users, n_resamples=n_resamples, seed=seed, cells=_CELLS // 32)
+    draws = np.concatenate([both(users) for users in blocks])
+    covered, unequal = (estimate_of(point[j], draws[:, j], n_users) for j in range(2))
+    return covered, unequal
 
 
 def list_diversity(ranked: Int64, k: int, vectors: Float32) -> Float64:
@@ -114,7 +125,7 @@ def category_diversity(ranked: Int64, k: int, category: Array) -> Float64:
 def popularity_lift(ranked: Int64, k: int, truth: UserItems, popularity: Array) -> Float64:
     """float64[u]: mean log(1 + popularity) of a viewer's list less that of the viewer's truth; NaN where either is empty.
 
-    popularity float[n_items]: a count from before the test window. Above 0: the list is more popular than what was liked."""
+    popularity float[n_items]: a count from before the test window (the report takes showings). Above 0: the list is more popular than what was liked."""
     log_popularity = np.log1p(np.asarray(popularity, np.float64))
     relevant = np.bincount(truth.users(), log_popularity[truth.item_id], minlength=truth.n_users)
     return _mean_listed(ranked[:, :k], log_popularity) - quotient(relevant, truth.counts())
@@ -124,6 +135,11 @@ def novelty(ranked: Int64, k: int, popularity: Array) -> Float64:
     """float64[u]: mean self-information of a list in bits, -log2((popularity + 1) / (sum + n_items)); NaN for an empty list."""
     counts = np.asarray(popularity, np.float64) + 1.0
     return _mean_listed(ranked[:, :k], -np.log2(counts / counts.sum()))
+
+
+def mean_popularity(ranked: Int64, k: int, popularity: Array) -> Float64:
+    """float64[u]: mean count of a list's videos (ARP, average recommendation popularity, Yin et al. 2012); NaN for an empty list."""
+    return _mean_listed(ranked[:, :k], np.asarray(popularity, np.float64))
 
 
 def _mean_listed(listed: Int64, value: Float64) -> Float64:

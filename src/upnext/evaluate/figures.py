@@ -30,12 +30,12 @@ def figures_json(figures: Mapping[str, Estimate]) -> dict[str, object]:
     return {name: figure_json(figure) for name, figure in figures.items()}
 
 
-def difference_json(figure: Estimate) -> dict[str, object]:
-    """figure_json of a paired difference where higher is better, with "is_better" and "is_worse": its interval excludes zero."""
+def difference_json(figure: Estimate, *, higher_is_better: bool = True) -> dict[str, object]:
+    """figure_json of a paired difference with "is_better" and "is_worse": its interval excludes zero on that side."""
     return {
         **figure_json(figure),
-        "is_better": is_better(figure),
-        "is_worse": is_better(figure, higher_is_better=False),
+        "is_better": is_better(figure, higher_is_better=higher_is_better),
+        "is_worse": is_better(figure, higher_is_better=not higher_is_better),
     }
 
 

@@ -1,22 +1,22 @@
 """A release judged on what happened after an instant: its own pipeline runs over the state as it was then, frozen.
 
 Every viewer with something relevant to find asks once, in the context of their first showing of the window (hour, surface, device), with
-the history they had at the instant. Each source, the merged candidates and the ranked list give their best 500; popularity over several
+the history they had at the instant (with another target than `all`: as of just before what is to be found). Each source, the merged candidates and the ranked list give their best 500; popularity over several
 windows stands beside them. The ranker's heads are judged on the window's showings, each with the features that serving would have read.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
 
 from upnext.catalog.view import CatalogView
-from upnext.core.errors import InvalidInput
+from upnext.core.columns import VIDEO_STATUSES
+from upnext.core.event import Event
 from upnext.core.protocols import Progress, Ranker
-from upnext.core.randomness import rng_for
 from upnext.core.types import (
     NO_ITEMS,
     Candidates,
@@ -28,20 +28,23 @@ from upnext.core.types import (
     Request,
     Trace,
 )
+from upnext.evaluate.pair_segments import pair_segments
 from upnext.evaluate.popularity import popularity_lists
+from upnext.evaluate.random_lists import random_lists
 from upnext.evaluate.ranker_report import Head, RankerReport, evaluate_ranker
 from upnext.evaluate.retrieval_report import (
+    Cases,
     Catalogue,
     Judging,
     Lists,
     RetrievalReport,
     evaluate_retrieval,
 )
-from upnext.evaluate.split import Split, time_split
+from upnext.evaluate.split import Split
+from upnext.evaluate.window import Window, liked_before, showings_before
 from upnext.features.event_rows import ReadLog
 from upnext.features.past_events import decoded, events_by_time
 from upnext.features.replay import PastState
-from upnext.features.showings import Showings
 from upnext.pipeline.assemble import Assembled
 from upnext.pipeline.blend import best_blended
 from upnext.pipeline.ladder import votes
@@ -50,16 +53,23 @@ from upnext.ranking.tasks import kind_of
 
 DEPTH = 500
 PIECE = 16_384
+SEGMENT_TABLE = ("ranked", "merged", "popular_7d", "random")
 
 
 class PastHydrator:
-    """A Hydrator over the state as of an instant."""
+    """A Hydrator over the state as of an instant, or one that goes by with the requests, which then come in order of time."""
 
-    def __init__(self, past: PastState) -> None:
+    def __init__(self, past: PastState, coming: Iterator[Event] | None = None) -> None:
+        """coming: the events after those that `past` holds, in order of time; they are applied as requests pass them."""
         self._past = past
+        self._coming = coming if coming is not None else iter(())
+        self._next = next(self._coming, None)
 
     def hydrate(self, request: Request) -> Query:
-        """The request with its viewer as of the instant."""
+        """The request with its viewer as of the instant, or as of just before the request."""
+        while self._next is not None and self._next.time_us < request.time_us:
+            self._past.apply(self._next)
+            self._next = next(self._coming, None)
         return self._past.query(request)
 
 
@@ -76,73 +86,27 @@ def advance(past: PastState, log: ReadLog, before_us: int, progress: Progress) -
     progress.done()
 
 
-@dataclass(frozen=True)
-class Window:
-    """What is judged: the showings, an instant, an end, and how many viewers at most."""
-
-    showings: Showings
-    from_us: int
-    until_us: int | None = None
-    max_users: int = 20_000
-    seed: int = 0
-
-    def split(self, *, exclude_seen: bool) -> Split:
-        """The split with its viewers drawn where there are too many. Raises InvalidInput when nothing is left to judge."""
-        split = time_split(
-            self.showings, self.from_us, end_us=self.until_us, exclude_seen=exclude_seen
-        )
-        if not len(split.user):
-            raise InvalidInput("evaluate: no viewer has a relevant video in the window")
-        if len(split.user) <= self.max_users:
-            return split
-        rng = rng_for(self.seed, "evaluated-viewers")
-        rows = np.sort(rng.choice(len(split.user), self.max_users, replace=False))
-        return Split(
-            split.train,
-            split.user[rows],
-            split.truth.take(rows),
-            split.seen.take(rows),
-            split.is_seen_excluded,
-        )
-
-    def requests(self, split: Split) -> list[Request]:
-        """One request per viewer of the split, in the context of the first showing of the window."""
-        showings = self.showings
-        late = np.flatnonzero(showings.time_us >= self.from_us)
-        _, first = np.unique(showings.user[late], return_index=True)
-        row_of = dict(zip(showings.user[late][first].tolist(), late[first].tolist(), strict=True))
-        requests = []
-        for user in split.user.tolist():
-            moment = showings.moments[int(showings.moment[row_of[user]])]
-            requests.append(
-                Request(
-                    request_id=f"evaluate-{user}",
-                    user_id=showings.user_ids[user],
-                    surface=moment.surface,
-                    size=1,
-                    time_us=moment.time_us,
-                    device=moment.device,
-                    country=moment.country,
-                )
-            )
-        return requests
-
-
 def lists_of(
     assembled: Assembled,
     requests: Sequence[Request],
     *,
     exclude_seen: bool,
     only_ranked: bool = False,
+    is_live: bool = False,
     progress: Progress,
 ) -> dict[str, Int64]:
-    """{source, "merged", "ranked": int64[u, 500]}, best first, -1 pads; only_ranked leaves the others out."""
+    """{source, "merged", "ranked": int64[u, 500]}, best first, -1 pads; only_ranked leaves the others out.
+
+    is_live: the sources' lists are made anew as the requests' times go by. This is the product's own funnel, one request after
+    another as it serves them; models that are vectors alone are ranked in blocks (full_ranking.py)."""
     pipeline = assembled.pipeline
     names = [] if only_ranked else [*assembled.sources, "merged"]
     lists = {name: np.full((len(requests), DEPTH), -1, np.int64) for name in [*names, "ranked"]}
     progress.start("lists of every source", len(requests), "viewers")
     for row, request in enumerate(requests):
         query = pipeline.hydrator.hydrate(request)
+        if is_live:
+            assembled.refresh_lists(request.time_us)
         if not exclude_seen:
             user = replace(query.user, seen=NO_ITEMS, seen_order=NO_ITEMS)
             query = replace(query, user=user)
@@ -166,6 +130,19 @@ def lists_of(
     return lists
 
 
+def lists_over_time(
+    assembled: Assembled, requests: Sequence[Request], *, exclude_seen: bool, progress: Progress
+) -> dict[str, Int64]:
+    """lists_of with the requests asked in order of time, for a hydrator whose state goes by with them; rows as given."""
+    order = np.argsort([request.time_us for request in requests], kind="stable")
+    in_order = [requests[row] for row in order.tolist()]
+    lists = lists_of(
+        assembled, in_order, exclude_seen=exclude_seen, is_live=True, progress=progress
+    )
+    row = np.argsort(order)
+    return {name: table[row] for name, table in lists.items()}
+
+
 def _fetched(assembled: Assembled, query: Query) -> dict[str, Candidates]:
     """Every source's best, kept by the filters."""
     filters = assembled.pipeline.filters
@@ -184,31 +161,49 @@ def retrieval_report(
     exclude_seen: bool,
     progress: Progress,
 ) -> RetrievalReport:
-    """The table of every source, the merged candidates, the ranked list and popularity."""
+    """The table of every source, the merged candidates, the ranked list, popularity and random lists."""
     split = window.split(exclude_seen=exclude_seen)
     requests = window.requests(split)
-    made = lists_of(assembled, requests, exclude_seen=exclude_seen, progress=progress)
-    lists: dict[str, Lists] = dict(made)
+    moments = window.moments(split)
+    made = lists_over_time if not window.is_at_once else lists_of
+    lists: dict[str, Lists] = dict(
+        made(assembled, requests, exclude_seen=exclude_seen, progress=progress)
+    )
     seen = split.seen if exclude_seen else None
-    lists.update(popularity_lists(split.train, view.n_items, window.from_us, seen, DEPTH))
+    # leave-last-out counts the future of others too, as papers do
+    as_of_us = window.from_us if window.kind == "time" else _after_all(split)
+    lists.update(popularity_lists(split.train, view.n_items, as_of_us, seen, DEPTH))
+    is_active = view.status == VIDEO_STATUSES.index("active")
+    if is_active.any():
+        lists["random"] = random_lists(is_active, seen, DEPTH, window.seed)
     release = assembled.release
-    counts = np.bincount(split.train.item_id, minlength=view.n_items)
     catalogue = Catalogue(
         n_items=view.n_items,
         vectors=release.vectors.rows(np.arange(view.n_items)) if release is not None else None,
         category=view.category,
-        popularity=counts,
+        popularity=showings_before(split, view.n_items),
+    )
+    cases = Cases(
+        split.truth,
+        None if window.is_at_once else split.viewer(),
+        liked_before(split),
+        pair_segments(split, view, [m.country or m.profile.country for m in moments]),
     )
     about = {
         "from_us": window.from_us,
         "until_us": window.until_us,
+        "split": window.kind,
+        "target": window.target if window.kind == "time" else "last",
         "already_shown": "excluded" if exclude_seen else "kept",
         "split_sha256": split.checksum(),
+        "counts": {**split.counts, "lists_drawn": len(split.user)},
     }
     judging = Judging(baseline="popular_7d")
-    return evaluate_retrieval(
-        lists, split.truth, catalogue, judging, about=about, progress=progress
-    )
+    return evaluate_retrieval(lists, cases, catalogue, judging, about=about, progress=progress)
+
+
+def _after_all(split: Split) -> int:
+    return int(split.train.time_us.max(initial=0)) + 1
 
 
 def ranker_report(

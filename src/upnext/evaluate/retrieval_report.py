@@ -1,7 +1,8 @@
 """The table of everything that makes lists: each generator, the merged candidates, the ranked list, and popularity beside them.
 
 All are judged on the same viewers and the same truth over the whole catalogue, unsampled, with 95 % intervals over viewers; "better"
-than the baseline means that the paired interval of the difference excludes zero.
+than the baseline means that the paired interval of the difference excludes zero. Where a viewer is judged several times (one case for
+each of several instants), the viewer's value is the mean over the own cases: viewers count alike and are what is resampled.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ import numpy as np
 from upnext.core.errors import expected
 from upnext.core.protocols import NoProgress, Progress
 from upnext.core.types import Array, Bool, Estimate, Float32, Float64, Int64
-from upnext.evaluate.bootstrap import intervals
+from upnext.evaluate.bootstrap import intervals, is_better
+from upnext.evaluate.category_calibration import miscalibration
 from upnext.evaluate.diversity import (
     catalogue_diversity,
     category_diversity,
     concentration,
     list_diversity,
+    mean_popularity,
     novelty,
     popularity_lift,
 )
 from upnext.evaluate.figures import difference_json, figure_text, figures_json, point
 from upnext.evaluate.metrics import Places, measure
+from upnext.evaluate.quotient import quotient
 from upnext.evaluate.user_items import UserItems
 
 Lists = Int64 | Callable[[Int64], Int64]  # int64[u, K], or viewer rows int64[m] -> int64[m, K]
@@ -34,11 +38,16 @@ ACCURACY = (
     "precision@1", "precision@5", "precision@10", "hr@10", "mrr@10",
 )  # fmt: skip
 SEGMENT_METRICS = ("recall@100", "ndcg@10")
-TABLE = (
-    "recall@10", "recall@100", "recall@500", "ndcg@10", "map@10", "precision@5", "coverage@10",
-    "gini@10", "diversity@10",
-)  # fmt: skip
 DIVERSITY_K = 10
+DIFFERENCE = "ndcg@10"  # the figure of a table's last column and of the table of segments
+TABLE = (
+    "recall@10", "recall@100", "recall@500", "ndcg@10", "map@10", "precision@5", "hr@10", "mrr@10",
+)  # fmt: skip
+LOOKS = (
+    "coverage@10", "gini@10", "popularity_lift@10", "arp@10", "novelty@10", "diversity@10", "category_diversity@10",
+    "miscalibration@10",
+)  # fmt: skip
+LOWER_IS_BETTER = ("miscalibration@10",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +57,30 @@ class Catalogue:
     n_items: int
     vectors: Float32 | None = None  # [n_items, d] for pairwise similarity
     category: Array | None = None  # int[n_items], -1 unknown
-    popularity: Array | None = None  # [n_items] relevant showings before the window
+    popularity: Array | None = None  # [n_items] showings before the window
+
+
+@dataclass(frozen=True, slots=True)
+class Cases:
+    """What is asked of a list maker: u lists, each with a truth, of one viewer each or of fewer viewers."""
+
+    truth: UserItems  # of the u cases
+    viewer: Int64 | None = None  # [u] whose each is, 0 .. viewers-1; None: one of each viewer
+    liked: UserItems | None = None  # of the u cases: relevant to the viewer before, for calibration
+    segments: Mapping[str, Bool] = field(default_factory=dict)  # bool[p] over the truth's pairs
+
+    @property
+    def n_viewers(self) -> int:
+        """How many viewers there are."""
+        return self.truth.n_users if self.viewer is None else int(self.viewer.max(initial=-1)) + 1
+
+    def by_viewer(self, values: Float64) -> Float64:
+        """float64[viewers]: the mean of values float64[u] over each viewer's cases that have one."""
+        if self.viewer is None:
+            return values
+        has_value = np.isfinite(values)
+        viewer, n = self.viewer[has_value], self.n_viewers
+        return quotient(np.bincount(viewer, values[has_value], n), np.bincount(viewer, minlength=n))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +103,7 @@ class RetrievalRow:
         str, Estimate
     ]  # paired differences, this less the baseline; empty for the baseline itself
     segments: Mapping[str, Mapping[str, Estimate]]
-    per_user: Mapping[str, Float64]  # {metric: [u]}
+    per_user: Mapping[str, Float64]  # {metric: [viewers]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +119,7 @@ class RetrievalReport:
     about: Mapping[str, object] = field(
         default_factory=dict
     )  # the split's instant, checksum, setting
+    n_lists: int = 0  # of each maker: more than viewers where each is judged several times
 
     def to_json(self) -> dict[str, object]:
         """The report as plain values; the keys are those of docs/evaluate.md."""
@@ -95,85 +128,104 @@ class RetrievalReport:
             "n_users": self.n_users,
             "n_pairs": self.n_pairs,
             "n_items": self.n_items,
+            "n_lists": self.n_lists,
             "random_diversity": None if np.isnan(self.random_diversity) else self.random_diversity,
             "baseline": self.baseline,
             "rows": {name: _row_json(row) for name, row in self.rows.items()},
         }
 
     def to_rows(self, columns: tuple[str, ...] = TABLE) -> list[dict[str, str]]:
-        """One dict per row: "list", then each metric as text with its interval; metrics that were not measured are left out."""
+        """One dict per row: "list", then each metric as text with its interval; metrics that were not measured are left out.
+
+        With a baseline and "ndcg@10" among the columns, a last one says how that differs from the baseline's."""
+        rows = []
+        for name, row in self.rows.items():
+            cells = {c: figure_text(row.figures[c]) for c in columns if c in row.figures}
+            if self.baseline is not None and DIFFERENCE in columns:
+                cells[f"{DIFFERENCE} vs {self.baseline}"] = _difference_text(row.versus)
+            rows.append({"list": name} | cells)
+        return rows
+
+    def segment_rows(self, lists: tuple[str, ...]) -> list[dict[str, str]]:
+        """One dict per segment: its pairs and viewers, then NDCG@10 of those of `lists` that there are, with intervals."""
+        some = next(iter(self.rows.values()))
         return [
-            {"list": name} | {c: figure_text(row.figures[c]) for c in columns if c in row.figures}
-            for name, row in self.rows.items()
+            {
+                "segment": key,
+                "pairs": f"{figures['n_pairs'].mean:.0f}",
+                "viewers": f"{figures[DIFFERENCE].n_effective:.0f}",
+            }
+            | {
+                f"{name} {DIFFERENCE}": figure_text(self.rows[name].segments[key][DIFFERENCE])
+                for name in lists
+                if name in self.rows
+            }
+            for key, figures in some.segments.items()
         ]
 
 
 def evaluate_retrieval(
     lists: Mapping[str, Lists],
-    truth: UserItems,
+    cases: Cases,
     catalogue: Catalogue,
     judging: Judging | None = None,
     *,
-    segments: Mapping[str, Bool] | None = None,
     about: Mapping[str, object] | None = None,
     progress: Progress | None = None,
 ) -> RetrievalReport:
-    """The report of named lists over the truth of u viewers.
+    """The report of named lists over u cases.
 
-    A list maker gives int64[u, K], best first, -1 pads, or is called with the viewer rows 0 .. u-1 and gives that. Lists shorter
-    than a metric's k count as they are. segments: masks bool[p] over the truth's pairs, each judged as if it were all there is.
+    A list maker gives int64[u, K], best first, -1 pads, or is called with the rows 0 .. u-1 and gives that. Lists shorter
+    than a metric's k count as they are. Each segment is judged as if its pairs were all there is.
     Raises InvalidInput for an unknown baseline, a list of another shape or a segment of another length."""
-    judging, progress = judging or Judging(), progress or NoProgress()
-    segments = segments or {}
+    judging, progress, truth = judging or Judging(), progress or NoProgress(), cases.truth
     if judging.baseline is not None and judging.baseline not in lists:
         raise expected("baseline", f"one of {sorted(lists)}", judging.baseline)
-    for name, mask in segments.items():
+    for name, mask in cases.segments.items():
         if len(mask) != len(truth):
             raise expected(f"segment {name!r}", f"bool[{len(truth)}]", len(mask))
     progress.start("evaluate lists", len(lists), "lists")
     rows: dict[str, RetrievalRow] = {}
     for name in sorted(lists, key=lambda key: key != judging.baseline):  # the baseline first
         compared = rows.get(judging.baseline) if judging.baseline else None
-        rows[name] = _judge(name, lists[name], truth, catalogue, judging, segments, compared)
+        ranked = _ranked(name, lists[name], truth.n_users, catalogue.n_items)
+        rows[name] = _judge(ranked[:, : judging.depth], cases, catalogue, judging, compared)
         progress.advance(1)
     progress.done()
     return RetrievalReport(
         {name: rows[name] for name in lists},
-        truth.n_users,
+        cases.n_viewers,
         len(truth),
         catalogue.n_items,
         catalogue_diversity(catalogue.vectors) if catalogue.vectors is not None else float("nan"),
         judging.baseline,
         dict(about or {}),
+        truth.n_users,
     )
 
 
 def _judge(
-    name: str,
-    lists: Lists,
-    truth: UserItems,
+    ranked: Int64,
+    cases: Cases,
     catalogue: Catalogue,
     judging: Judging,
-    segments: Mapping[str, Bool],
     baseline: RetrievalRow | None,
 ) -> RetrievalRow:
-    ranked = _ranked(name, lists, truth.n_users, catalogue.n_items)[:, : judging.depth]
-    places = Places.of(ranked, truth)
-    per_user = measure(places, judging.metrics) | _diversity(ranked, truth, catalogue)
+    places = Places.of(ranked, cases.truth)
+    by_case = measure(places, judging.metrics) | _looks(ranked, cases, catalogue)
+    per_user = {metric: cases.by_viewer(values) for metric, values in by_case.items()}
     covered, unequal = concentration(
-        ranked,
-        DIVERSITY_K,
-        catalogue.n_items,
-        n_resamples=min(200, judging.n_resamples),
-        seed=judging.seed,
-    )
+        ranked, DIVERSITY_K, catalogue.n_items, viewer=cases.viewer,
+        n_resamples=min(200, judging.n_resamples), seed=judging.seed,
+    )  # fmt: skip
     columns = {("figures", metric): values for metric, values in per_user.items()}
     if baseline is not None:
         for metric, values in per_user.items():
             columns["versus", metric] = values - baseline.per_user[metric]
-    for key, mask in segments.items():
+    for key, mask in cases.segments.items():
         apart = measure(places.where(mask), SEGMENT_METRICS)
-        columns |= {(f"segment {key}", metric): values for metric, values in apart.items()}
+        for metric, values in apart.items():
+            columns[f"segment {key}", metric] = cases.by_viewer(values)
     # one set of draws for all columns: drawing costs more than the products
     estimates = intervals(columns, n_resamples=judging.n_resamples, seed=judging.seed)
     parts: dict[str, dict[str, Estimate]] = {}
@@ -184,8 +236,8 @@ def _judge(
         parts["figures"],
         parts.get("versus", {}),
         {
-            key: {"n_pairs": point(float(mask.sum()), truth.n_users), **parts[f"segment {key}"]}
-            for key, mask in segments.items()
+            key: {"n_pairs": point(float(mask.sum()), cases.n_viewers), **parts[f"segment {key}"]}
+            for key, mask in cases.segments.items()
         },
         per_user,
     )
@@ -200,21 +252,36 @@ def _ranked(name: str, lists: Lists, n_users: int, n_items: int) -> Int64:
     return ranked
 
 
-def _diversity(ranked: Int64, truth: UserItems, catalogue: Catalogue) -> dict[str, Float64]:
-    k, values = DIVERSITY_K, {}
+def _looks(ranked: Int64, cases: Cases, catalogue: Catalogue) -> dict[str, Float64]:
+    k, values, popularity = DIVERSITY_K, {}, catalogue.popularity
     if catalogue.vectors is not None:
         values[f"diversity@{k}"] = list_diversity(ranked, k, catalogue.vectors)
     if catalogue.category is not None:
         values[f"category_diversity@{k}"] = category_diversity(ranked, k, catalogue.category)
-    if catalogue.popularity is not None:
-        values[f"popularity_lift@{k}"] = popularity_lift(ranked, k, truth, catalogue.popularity)
-        values[f"novelty@{k}"] = novelty(ranked, k, catalogue.popularity)
+    if popularity is not None:
+        values[f"popularity_lift@{k}"] = popularity_lift(ranked, k, cases.truth, popularity)
+        values[f"arp@{k}"] = mean_popularity(ranked, k, popularity)
+        values[f"novelty@{k}"] = novelty(ranked, k, popularity)
+    if catalogue.category is not None and cases.liked is not None:
+        found = miscalibration(ranked, k, cases.liked, catalogue.category)
+        values[f"miscalibration@{k}"] = found
     return values
+
+
+def _difference_text(versus: Mapping[str, Estimate]) -> str:
+    figure = versus.get(DIFFERENCE)
+    if figure is None:
+        return ""
+    is_worse = is_better(figure, higher_is_better=False)
+    return f"{figure_text(figure)} {'better' if is_better(figure) else 'worse' if is_worse else 'even'}"
 
 
 def _row_json(row: RetrievalRow) -> dict[str, object]:
     return {
         "figures": figures_json(row.figures),
-        "versus_baseline": {name: difference_json(d) for name, d in row.versus.items()},
+        "versus_baseline": {
+            name: difference_json(d, higher_is_better=name not in LOWER_IS_BETTER)
+            for name, d in row.versus.items()
+        },
         "segments": {name: figures_json(figures) for name, figures in row.segments.items()},
     }

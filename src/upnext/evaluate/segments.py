@@ -27,3 +27,18 @@ def decile_segments(name: str, values: Array) -> dict[str, Bool]:
     masks = {f"{name}_decile={i + 1}": bins == i for i in range(10)}
     masks[f"{name}=unknown"] = ~is_known
     return {key: mask for key, mask in masks.items() if mask.any()}
+
+
+def value_segments(name: str, values: Array, largest: int) -> dict[str, Bool]:
+    """{"<name>=<value>", "<name>=other", "<name>=unknown": bool[m]} of words str[m], "" unknown: the `largest` most frequent apart.
+
+    Equal counts in order of the alphabet; empty groups are left out, and so is everything when no value is known."""
+    values = np.asarray(values, np.str_)
+    words, counts = np.unique(values[values != ""], return_counts=True)
+    apart = words[np.lexsort((words, -counts))[:largest]]
+    if not len(apart):
+        return {}
+    masks = {f"{name}={word}": values == word for word in apart.tolist()}
+    masks[f"{name}=other"] = ~np.isin(values, apart) & (values != "")
+    masks[f"{name}=unknown"] = values == ""
+    return {key: mask for key, mask in masks.items() if mask.any()}

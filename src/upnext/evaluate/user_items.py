@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import polars as pl
 
 from upnext.core.errors import expected
 from upnext.core.types import Bool, Int64
@@ -105,8 +106,17 @@ class UserItems:
         """sha256, in hex, of the sorted lines "user<tab>video": equal splits have equal checksums.
 
         user_ids[u] names the rows and video_ids the item ids; without them the numbers stand."""
-        users, items = self.users().tolist(), self.item_id.tolist()
-        left = users if user_ids is None else [user_ids[u] for u in users]
-        right = items if video_ids is None else [video_ids[i] for i in items]
-        lines = sorted(f"{user}\t{video}\n" for user, video in zip(left, right, strict=True))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        lines = pl.DataFrame(
+            {"user": _named(self.users(), user_ids), "video": _named(self.item_id, video_ids)}
+        ).select(line=pl.concat_str("user", pl.lit("\t"), "video", pl.lit("\n")))
+        digest = hashlib.sha256()
+        for piece in lines["line"].sort().to_frame().iter_slices(_BLOCK):
+            digest.update("".join(piece["line"].to_list()).encode())
+        return digest.hexdigest()
+
+
+def _named(rows: Int64, names: Sequence[str] | None) -> pl.Series:
+    """String[m]: the names of rows int64[m], the numbers themselves without names."""
+    if names is None:
+        return pl.Series(rows).cast(pl.String)
+    return pl.Series(names, dtype=pl.String).gather(rows)

@@ -25,13 +25,13 @@ from upnext.evaluate.gather import OfflineSettings, gathered_parts, offline_part
 from upnext.evaluate.metrics import Places, measure
 from upnext.evaluate.offline import (
     PastHydrator,
-    Window,
     advance,
     lists_of,
     predict_rows,
 )
 from upnext.evaluate.popularity import popularity_lists
 from upnext.evaluate.split import Split
+from upnext.evaluate.window import Window
 from upnext.events.past_log import PastLog
 from upnext.features.counters import CounterTable
 from upnext.features.replay import PastState
