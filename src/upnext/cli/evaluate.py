@@ -12,10 +12,10 @@ from typing import Literal
 
 import polars as pl
 from rich.console import Console
-from rich.table import Table
 
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
+from upnext.cli.evaluate_tables import draw
 from upnext.cli.opened import readers
 from upnext.cli.progress import RichProgress
 from upnext.core.errors import InvalidInput
@@ -129,7 +129,7 @@ def run(asked: Asked, out: Console, err: Console) -> None:
         out.file.write(json.dumps(report.to_json()) + "\n")
         return
     for title, rows in report.to_rows(with_segments=asked.with_segments).items():
-        _draw(title, rows, out)
+        draw(title, rows, out)
 
 
 def _opened(asked: Asked) -> Opened:
@@ -263,7 +263,7 @@ def _print_audit(findings: list[Finding], asked: Asked, out: Console) -> None:
     if asked.as_json:
         out.file.write(json.dumps(audit_json(findings)) + "\n")
         return
-    _draw("audit of the data", audit_rows(findings), out)
+    draw("audit of the data", audit_rows(findings), out)
     out.print(audit_json(findings)["not_seen"], highlight=False)
 
 
@@ -277,11 +277,3 @@ def _save(path: Path, window: Window, view: CatalogView, asked: Asked, out: Cons
 
 def _video_ids(view: CatalogView) -> pl.Series:
     return pl.DataFrame(pl.from_arrow(view.table(["video_id"])))["video_id"]
-
-
-def _draw(title: str, rows: list[dict[str, str]], out: Console) -> None:
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    table = Table(*columns, title=title)
-    for row in rows:
-        table.add_row(*(row.get(name, "") for name in columns))
-    out.print(table)

@@ -340,6 +340,19 @@ def bench_interference(
     run(viewers, creators, days, seeds, as_json, *consoles())
 
 
+@bench_app.command("evaluate")
+def bench_evaluate(
+    users: Annotated[int, typer.Option(min=100, help="Synthetic viewers.")] = 100_000,
+    videos: Annotated[int, typer.Option(min=2_000, help="Synthetic videos.")] = 1_000_000,
+    size: Annotated[int, typer.Option(min=2, help="Numbers in a vector.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Every metric over the full, exact ranking of all videos for all viewers, with time and memory."""
+    from upnext.cli.bench_evaluate import run
+
+    run(users, videos, size, as_json, *consoles())
+
+
 def main() -> None:
     """Runs a command; a failure a person can act on is one clear line and exit code 2."""
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
@@ -115,30 +115,39 @@ def _ties(shown: pl.DataFrame) -> list[Finding]:
         is_last=pl.col("time_us") == pl.col("time_us").max().over("user_id"),
     )
     tied, last = told["is_tied"].to_numpy(), told["is_last"].to_numpy()
-    paged = told["is_paged"].to_numpy()
-    on_pages = _share(
-        "tied_on_pages", paged, 1.0, "share their page's time, as slots of one request do"
-    )
     return [
         _share(
-            "tied_showings",
-            tied,
-            0.05,
-            "same viewer and time, not one page: their order is made up",
+            "tied_showings", tied, 0.05,
+            "showings share viewer and time with one of another page", "their order is made up",
         ),
         _share(
-            "tied_last", tied[last], 0.05, "latest showings: leave-last-out takes one of several"
+            "tied_last", tied[last], 0.05,
+            "latest showings share their time", "leave-last-out takes one of several at random",
         ),
-        replace(on_pages, verdict="note", normal=""),
-    ]
+        _share("tied_on_pages", told["is_paged"].to_numpy(), 1.0, "showings share their page's time", ""),
+    ]  # fmt: skip
 
 
 def _duplicates(shown: pl.DataFrame, events: pl.DataFrame) -> list[Finding]:
     n_same = len(shown) - shown.select("user_id", "item_id", "time_us").n_unique()
-    found = [_part("repeated_showings", n_same, len(shown), 0.001, "same viewer, video and time")]
+    found = [
+        _part(
+            "repeated_showings", n_same, len(shown), 0.001,
+            "showings repeat viewer, video and time", "they count twice in popularity and training",
+        )
+    ]  # fmt: skip
     if "event_id" in events.columns:
         n_ids = len(events) - events["event_id"].n_unique()
-        found.append(_part("repeated_event_ids", n_ids, len(events), 0.0, "the same event twice"))
+        found.append(
+            _part(
+                "repeated_event_ids",
+                n_ids,
+                len(events),
+                0.0,
+                "events repeat an id",
+                "the log is damaged",
+            )
+        )
     return found
 
 
@@ -152,72 +161,48 @@ def _leakage(
     uploaded = uploaded_us[showings.item_id]
     is_known = (uploaded > 0) & (showings.time_us > 0)
     is_early = showings.time_us[is_known] < uploaded[is_known]
-    sides = (
-        events.filter(pl.col("request_id").is_not_null())
-        .group_by("request_id")
-        .agg(
-            first=pl.col("time_us").min(),
-            last=pl.col("time_us").max(),
-            n=(pl.col("time_us") >= from_us).sum(),
-        )
-    )
-    both = sides.filter((pl.col("first") < from_us) & (pl.col("last") >= from_us))
-    n_late = int(sides["n"].sum())
+    of_requests = events.filter(pl.col("request_id").is_not_null())
+    begun = pl.col("time_us").min().over("request_id") < from_us
+    late = of_requests.select(begun=begun, is_late=pl.col("time_us") >= from_us).filter("is_late")
     found = [
         _share(
-            "shown_before_upload",
-            is_early,
-            0.001,
-            "upload times are wrong, or of a later version of the video",
+            "shown_before_upload", is_early, 0.001,
+            "showings are before their video's upload", "upload times are wrong, or of a later version",
         ),
-        _part(
-            "request_on_both_sides",
-            int(both["n"].sum()),
-            n_late,
-            0.01,
-            "events after the instant of a request from before it",
+        _share(
+            "request_on_both_sides", late["begun"].to_numpy(), 0.01,
+            "events of the window belong to a request from before it", "training has seen part of the answer",
         ),
-    ]
+    ]  # fmt: skip
     if learned_until_us is not None:
-        late = events.filter(pl.col("time_us") >= from_us)
-        n_learned = len(late.filter(pl.col("time_us") < learned_until_us))
+        times = events.filter(pl.col("time_us") >= from_us)["time_us"].to_numpy()
         found.append(
-            _part(
-                "learned_after_instant",
-                n_learned,
-                len(late),
-                0.0,
-                "the release has learned from what it is judged on",
+            _share(
+                "learned_after_instant", times < learned_until_us, 0.0,
+                "events of the window are before the end of the release's data", "it has learned what it is judged on",
             )
-        )
+        )  # fmt: skip
     return found
 
 
 def _time(time_us: Int64, from_us: int) -> list[Finding]:
     if not len(time_us):
-        return [
-            Finding(
-                "days",
-                point(0.0, 0),
-                "",
-                "warn",
-                "no showing has a time: a global split is not possible",
-            )
-        ]
+        says = "no showing has a time: a split in time is not possible"
+        return [Finding("days", point(0.0, 0), "", "warn", says)]
     ordered = np.sort(time_us)
     days = np.unique(ordered // DAY_US)
-    span = int(days[-1] - days[0]) + 1
+    span, n = int(days[-1] - days[0]) + 1, len(ordered)
     gap_h = float(np.diff(ordered).max(initial=0)) / HOUR_US
     after = float((ordered >= from_us).mean())
-    n = len(ordered)
+    is_usual = 0.01 <= after <= 0.3
+    says = "showings are in the window or after it"
+    if not is_usual:
+        says += ": figures are noise" if after < 0.01 else ": little is left to learn from"
     return [
-        Finding("days", point(float(span), n), "", "note", f"{_day(ordered[0])} to {_day(ordered[-1])}, UTC"),
-        _part("days_without_data", span - len(days), span, 0.0, "missing days in between"),
+        Finding("days", point(float(span), n), "", "note", f"from {_minute(ordered[0])} to {_minute(ordered[-1])}, UTC"),
+        _part("days_without_data", span - len(days), span, 0.0, "days in between have no showing", "windows by days miss some"),
         Finding("largest_gap_h", point(gap_h, n), "below 24", "ok" if gap_h < 24 else "warn", "hours without any showing"),
-        Finding(
-            "share_after_instant", point(after, n), ".01 to .30", "ok" if 0.01 <= after <= 0.3 else "warn",
-            "too little is judged on noise, too much was not learned from",
-        ),
+        Finding("share_after_instant", point(after, n), "0.01 to 0.3", "ok" if is_usual else "warn", says),
     ]  # fmt: skip
 
 
@@ -234,43 +219,38 @@ def _sparsity(showings: Showings, from_us: int, until_us: int | None) -> list[Fi
     was_shown = np.bincount(showings.item_id[before], minlength=len(of_item)) > 0
     return [
         _share(
-            "viewers_with_one_showing",
-            of_user[of_user > 0] == 1,
-            0.3,
-            "nothing is known of them when they are judged",
+            "viewers_with_one_showing", of_user[of_user > 0] == 1, 0.3,
+            "viewers were shown one video", "little is known of those who are judged",
         ),
         _share(
-            "videos_with_one_showing",
-            of_item[of_item > 0] == 1,
-            0.5,
-            "the tail that co-watching can't place",
+            "videos_with_one_showing", of_item[of_item > 0] == 1, 0.5,
+            "videos were shown once", "co-watching can't place them",
         ),
         _share(
-            "cold_viewers",
-            ~has_past[truth.counts() > 0],
-            0.3,
-            "viewers judged without a past; the segment viewer=new",
+            "cold_viewers", ~has_past[truth.counts() > 0], 0.3,
+            "viewers with truth have no past", "read the segment viewer=new beside the whole",
         ),
         _share(
-            "cold_pairs",
-            ~was_shown[truth.item_id],
-            0.3,
-            "pairs whose video was never shown before; the segment video=never_shown",
+            "cold_pairs", ~was_shown[truth.item_id], 0.3,
+            "relevant pairs are of videos never shown before", "read the segment video=never_shown beside the whole",
         ),
-    ]
+    ]  # fmt: skip
 
 
-def _share(name: str, is_so: Array, most: float, says: str) -> Finding:
-    return _part(name, int(np.count_nonzero(is_so)), len(is_so), most, says)
+def _share(name: str, is_so: Array, most: float, what: str, then: str) -> Finding:
+    return _part(name, int(np.count_nonzero(is_so)), len(is_so), most, what, then)
 
 
-def _part(name: str, count: int, of: int, most: float, says: str) -> Finding:
+def _part(name: str, count: int, of: int, most: float, what: str, then: str) -> Finding:
+    """A share of `of`; a warning above `most` says what follows. most = 1: nothing is wrong with any value."""
     share = count / of if of else math.nan
-    verdict: Verdict = "note" if not of else "ok" if share <= most else "warn"
-    return Finding(
-        name, point(share, of), f"at most {most:g}", verdict, f"{count:,} of {of:,}: {says}"
-    )
+    says = f"{count:,} of {of:,} {what}"
+    if not of or most >= 1:
+        return Finding(name, point(share, of), "", "note", says)
+    verdict: Verdict = "ok" if share <= most else "warn"
+    says += f": {then}" if verdict == "warn" else ""
+    return Finding(name, point(share, of), f"at most {most:g}", verdict, says)
 
 
-def _day(time_us: np.int64) -> str:
+def _minute(time_us: np.int64) -> str:
     return str(np.datetime64(int(time_us), "us").astype("datetime64[m]"))

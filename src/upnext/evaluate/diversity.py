@@ -97,11 +97,15 @@ def list_diversity(ranked: Int64, k: int, vectors: Float32) -> Float64:
 
 def catalogue_diversity(vectors: Float32) -> float:
     """The list diversity that a random list has on average: 1 - mean cosine over all pairs of the catalogue; NaN below two."""
-    n_items = len(vectors)
+    n_items, step = len(vectors), max(1, _CELLS // max(1, vectors.shape[1]))
     if n_items < 2:
         return float("nan")
-    units = _unit(vectors.astype(np.float64))
-    pairs = np.square(units.sum(0)).sum() - np.square(units).sum()
+    total, of_each = np.zeros(vectors.shape[1]), 0.0
+    for start in range(0, n_items, step):
+        units = _unit(vectors[start : start + step].astype(np.float64))
+        total += units.sum(0)
+        of_each += float(np.square(units).sum())
+    pairs = np.square(total).sum() - of_each
     return float(1.0 - pairs / (n_items * (n_items - 1)))
 
 

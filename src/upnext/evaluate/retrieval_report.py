@@ -41,7 +41,7 @@ SEGMENT_METRICS = ("recall@100", "ndcg@10")
 DIVERSITY_K = 10
 DIFFERENCE = "ndcg@10"  # the figure of a table's last column and of the table of segments
 TABLE = (
-    "recall@10", "recall@100", "recall@500", "ndcg@10", "map@10", "precision@5", "hr@10", "mrr@10",
+    "recall@10", "recall@100", "recall@500", "ndcg@10", "map@10", "precision@5",
 )  # fmt: skip
 LOOKS = (
     "coverage@10", "gini@10", "popularity_lift@10", "arp@10", "novelty@10", "diversity@10", "category_diversity@10",
