@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 
 import numpy as np
@@ -55,13 +56,11 @@ def random_case(rng: np.random.Generator, n_users: int, n_items: int, k: int) ->
     return ranked, truth
 
 
-@pytest.mark.parity
-def test_ten_thousand_random_lists_measure_as_in_ir_measures() -> None:
+def in_ir_measures(ranked: np.ndarray, truth: list[list[int]], cuts: tuple[int, ...]) -> dict:
+    """{our name: float64[u]} of every metric of ours as ir-measures computes it."""
     import ir_measures
     from ir_measures import AP, RR, P, R, Success, nDCG
 
-    rng = np.random.default_rng(7)
-    ranked, truth = random_case(rng, 10_000, 30, 20)
     qrels = [ir_measures.Qrel(str(u), str(i), 1) for u, row in enumerate(truth) for i in row]
     run = [
         ir_measures.ScoredDoc(str(u), str(i), float(-j))
@@ -69,26 +68,64 @@ def test_ten_thousand_random_lists_measure_as_in_ir_measures() -> None:
         for j, i in enumerate(row)
         if i >= 0
     ]
-    pairs = {
-        f"{ours}@{k}": theirs @ k
-        for k in (1, 5, 10)
-        for ours, theirs in {
-            "precision": P, "recall": R, "ndcg": nDCG, "hr": Success, "mrr": RR, "map": AP,
-        }.items()
-    }  # fmt: skip
-    got = measure(Places.of(ranked, sets_of(truth)), list(pairs))
-    theirs = {
-        name: np.zeros(10_000) for name in pairs
-    }  # a viewer with an empty list is 0 there too
-    names = {str(measure_): name for name, measure_ in pairs.items()}
-    for metric in ir_measures.iter_calc(list(pairs.values()), qrels, run):
-        theirs[names[str(metric.measure)]][int(metric.query_id)] = metric.value
+    theirs = {"precision": P, "recall": R, "ndcg": nDCG, "hr": Success, "mrr": RR, "map": AP}
+    pairs = {f"{name}@{k}": metric @ k for k in cuts for name, metric in theirs.items()}
+    names = {str(metric): name for name, metric in pairs.items()}
+    # a viewer with an empty list is 0 there too
+    values = {name: np.zeros(len(truth)) for name in pairs}
+    for found in ir_measures.iter_calc(list(pairs.values()), qrels, run):
+        values[names[str(found.measure)]][int(found.query_id)] = found.value
     n_relevant = np.array([len(row) for row in truth])
+    for k in cuts:
+        at_most = n_relevant / np.minimum(k, n_relevant)
+        values[f"map@{k}"] *= at_most  # there: over |R| instead of min(k, |R|)
+        values[f"recall_min@{k}"] = values[f"recall@{k}"] * at_most  # has no name there
+    return values
+
+
+CUTS = (1, 10, 30)  # the last one is beyond every list
+
+
+@pytest.mark.parity
+def test_ten_thousand_random_lists_measure_as_in_ir_measures() -> None:
+    """Every metric that there is; lists of 0 to 20 of 30 videos, 1 to 8 of them relevant."""
+    ranked, truth = random_case(np.random.default_rng(7), 10_000, 30, 20)
+    theirs = in_ir_measures(ranked, truth, CUTS)
+    got = measure(Places.of(ranked, sets_of(truth)), list(theirs))
+    assert {name.partition("@")[0] for name in theirs} == set(METRICS)
     for name, values in theirs.items():
-        if name.startswith("map"):  # there: over |R| instead of min(k, |R|)
-            k = int(name.partition("@")[2])
-            values *= n_relevant / np.minimum(k, n_relevant)
         np.testing.assert_allclose(got[name], values, atol=1e-12, err_msg=name)
+
+
+@pytest.mark.parity
+def test_tied_scores_measure_as_in_ir_measures_once_the_worst_order_is_written_out() -> None:
+    """Scores of three values over 12 videos: nearly every place is tied. The reference gets the same lists without ties."""
+    rng = np.random.default_rng(8)
+    score = rng.integers(0, 3, (2_000, 12)).astype(np.float64)
+    truth = [rng.permutation(12)[: rng.integers(1, 6)].tolist() for _ in range(2_000)]
+    ranked = rank_by_score(score, sets_of(truth), 12)
+    theirs = in_ir_measures(ranked, truth, (1, 5))
+    got = measure(Places.of(ranked, sets_of(truth)), list(theirs))
+    by_id = np.argsort(-score, axis=1, kind="stable")  # must fail: it is paid for low ids
+    lucky = measure(Places.of(by_id, sets_of(truth)), list(theirs))
+    for name, values in theirs.items():
+        np.testing.assert_allclose(got[name], values, atol=1e-12, err_msg=name)
+        assert lucky[name].mean() > values.mean()
+
+
+def test_ties_are_ranked_so_that_no_other_order_of_equals_earns_less() -> None:
+    rng = np.random.default_rng(9)
+    names = [f"{name}@{k}" for name in METRICS for k in (1, 2, 4)]
+    every = np.array(list(itertools.permutations(range(5))))
+    for _ in range(40):
+        score = rng.integers(0, 2, (1, 5)).astype(np.float64)
+        relevant = rng.permutation(5)[: rng.integers(1, 4)].tolist()
+        truth = sets_of([relevant])
+        ours = measure(Places.of(rank_by_score(score, truth, 5), truth), names)
+        orders = every[(np.diff(score[0][every], axis=1) <= 0).all(1)]
+        all_of_them = measure(Places.of(orders, sets_of([relevant] * len(orders))), names)
+        for name in names:
+            assert ours[name][0] == all_of_them[name].min(), name
 
 
 LISTS = st.lists(st.permutations(range(8)).map(lambda p: p[:6]), min_size=1, max_size=6)

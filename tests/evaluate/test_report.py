@@ -36,6 +36,7 @@ def retrieval(**options: object) -> tuple[RetrievalReport, UserItems, dict[str, 
     random = rng.permuted(np.tile(np.arange(N_ITEMS), (N_USERS, 1)), axis=1)[:, :K]
     good = random.copy()
     good[:, 2] = truth.item_id[truth.indptr[:-1]]
+    liked = UserItems.of_pairs(np.arange(N_USERS), rng.integers(0, N_ITEMS, N_USERS), N_USERS)
     catalogue = Catalogue(
         N_ITEMS,
         rng.normal(size=(N_ITEMS, D)).astype(np.float32),
@@ -45,7 +46,7 @@ def retrieval(**options: object) -> tuple[RetrievalReport, UserItems, dict[str, 
     lists = {"good": good, "random": lambda rows: random[rows]}
     judging = Judging(baseline="random", n_resamples=200)
     segments = viewer_segments((np.arange(N_USERS) % 3 == 0)[truth.users()])
-    cases = Cases(truth, segments=segments)
+    cases = Cases(truth, liked=liked, segments=segments)
     report = evaluate_retrieval(lists, cases, catalogue, judging, **options)
     return report, truth, {"good": good, "random": random}
 
@@ -88,7 +89,7 @@ def test_the_retrieval_json_is_plain_stable_and_without_nan() -> None:
     assert set(row["figures"]) == {
         "recall@10", "recall@50", "recall@100", "recall@500", "recall_min@50", "ndcg@10", "map@10", "precision@1",
         "precision@5", "precision@10", "hr@10", "mrr@10", "diversity@10", "category_diversity@10",
-        "popularity_lift@10", "novelty@10", "coverage@10", "gini@10",
+        "popularity_lift@10", "arp@10", "novelty@10", "coverage@10", "gini@10", "miscalibration@10",
     }  # fmt: skip
     assert set(row["figures"]["ndcg@10"]) == {"mean", "low", "high", "n", "verdict"}
 
@@ -200,9 +201,16 @@ def test_the_whole_report_is_one_json_and_a_table_per_part() -> None:
     part, _, _ = retrieval()
     report = Report({"seen_excluded": part}, ranker()[0], {"release": "r1"})
     document = json.loads(json.dumps(report.to_json(), allow_nan=False))
-    assert set(document) == {"version", "about", "retrieval", "ranker"}
+    assert set(document) == {"version", "about", "retrieval", "ranker", "audit"}
     tables = report.to_rows()
-    assert set(tables) == {"retrieval, seen_excluded", "ranker"}
+    looks = "what the lists look like, seen_excluded"
+    assert set(tables) == {"retrieval, seen_excluded", looks, "ranker"}
+    assert {"arp@10", "miscalibration@10", "novelty@10"} <= set(tables[looks][0])
+    assert tables["retrieval, seen_excluded"][0]["ndcg@10 vs random"].endswith("better")
+    assert tables["retrieval, seen_excluded"][1]["ndcg@10 vs random"] == ""
+    apart = report.to_rows(with_segments=True)["segments, seen_excluded"]
+    assert [row["segment"] for row in apart] == ["viewer=new", "viewer=known"]
+    assert {"pairs", "viewers", "random ndcg@10"} <= set(apart[0])
     assert [row["list"] for row in tables["retrieval, seen_excluded"]] == ["good", "random"]
     cell = tables["retrieval, seen_excluded"][0]["ndcg@10"]
     assert cell.startswith("0.")
@@ -225,5 +233,29 @@ def test_every_key_of_the_report_is_in_the_docs() -> None:
     )
     heads = ranker()[0]
     keys |= set(heads.to_json()) | {name for head in heads.heads.values() for name in head.figures}
-    keys |= {"mean", "low", "high", "n", "verdict", "version", "retrieval", "ranker"}
+    keys |= {"mean", "low", "high", "n", "verdict", "version", "retrieval", "ranker", "audit"}
     assert [key for key in sorted(keys) if f"`{key}`" not in docs] == []
+
+
+def test_several_cases_of_a_viewer_count_as_one_and_are_resampled_together() -> None:
+    truth = UserItems.of_pairs(np.arange(4), np.array([0, 1, 2, 3]), 4)
+    lists = {"a": np.array([[0], [5], [2], [3]])}  # viewer 0 has three cases, two of them found
+    one = evaluate_retrieval(lists, Cases(truth, viewer=np.array([0, 0, 0, 1])), Catalogue(6))
+    assert (one.n_users, one.n_lists, one.n_pairs) == (2, 4, 4)
+    figure = one.rows["a"].figures["recall@10"]
+    assert figure.mean == pytest.approx((2 / 3 + 1) / 2)
+    assert figure.n_effective == 2
+    assert figure.low == pytest.approx(2 / 3)  # both draws are viewer 0; cases alone would reach 0
+    each = evaluate_retrieval(lists, Cases(truth), Catalogue(6))
+    assert each.rows["a"].figures["recall@10"].low < 2 / 3
+
+
+def test_less_miscalibration_is_better() -> None:
+    from upnext.core.types import Estimate
+    from upnext.evaluate.figures import difference_json
+
+    down = Estimate(-0.2, -0.3, -0.1, 10)
+    assert difference_json(down)["is_worse"]
+    assert difference_json(down, higher_is_better=False)["is_better"]
+    report, _, _ = retrieval()
+    assert "miscalibration@10" in report.to_json()["rows"]["good"]["versus_baseline"]

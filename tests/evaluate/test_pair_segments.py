@@ -1,0 +1,61 @@
+"""The groups of pairs that lists are judged on apart."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from upnext.core.types import Flag
+from upnext.evaluate.pair_segments import pair_segments
+from upnext.evaluate.segments import value_segments
+from upnext.evaluate.split import time_split
+
+from .worlds import showings_of
+
+HIT = Flag.IMPRESSION | Flag.LIKE
+
+
+@dataclass
+class Videos:
+    """Four videos."""
+
+    n_items: int = 4
+    duration_s: np.ndarray = field(
+        default_factory=lambda: np.array([5, np.nan, 50, 500], np.float32)
+    )
+    uploaded_us: np.ndarray = field(default_factory=lambda: np.array([0, 10, 10, 150]))
+    language: np.ndarray = field(default_factory=lambda: np.array([0, 1, -1, 0], np.int32))
+
+    def value_of(self, kind: str, code: int) -> str:
+        return {"language": ("en", "de")}[kind][code]
+
+
+def test_pairs_fall_into_the_groups_of_their_viewer_and_video() -> None:
+    rows = [(0, 0, 50, HIT), (0, 1, 120, HIT), (0, 2, 130, HIT), (1, 0, 140, HIT), (1, 3, 160, HIT)]
+    split = time_split(showings_of(rows, 2), 100)
+    assert split.truth.item_id.tolist() == [1, 2, 0, 3]
+    masks = pair_segments(split, Videos(), ["SE", None])
+    got = {name: mask.tolist() for name, mask in masks.items()}
+    assert got["viewer=new"] == [False, False, True, True]
+    assert got["viewer=known"] == [True, True, False, False]
+    assert got["video=never_shown"] == [True, True, False, True]
+    assert got["video=shown"] == [False, False, True, False]
+    assert got["video=uploaded_after"] == [False, False, False, True]
+    assert got["country=SE"] == [True, True, False, False]
+    assert got["country=unknown"] == [False, False, True, True]
+    assert got["language=en"] == [False, False, True, True]
+    assert got["language=de"] == [True, False, False, False]
+    assert got["language=unknown"] == [False, True, False, False]
+    assert got["duration=unknown"] == [True, False, False, False]
+    for group in ("viewer=", "country=", "language=", "duration", "popularity"):
+        parts = [mask for name, mask in masks.items() if name.startswith(group)]
+        assert (np.sum(parts, axis=0) == 1).all(), group  # every pair once
+
+
+def test_the_largest_words_stand_apart_and_the_rest_together() -> None:
+    masks = value_segments("country", np.array(["b", "a", "c", "a", "b", ""]), 2)
+    assert {name: int(mask.sum()) for name, mask in masks.items()} == {
+        "country=a": 2, "country=b": 2, "country=other": 1, "country=unknown": 1,
+    }  # fmt: skip
+    assert value_segments("country", np.array(["", ""]), 2) == {}
