@@ -116,7 +116,7 @@ def test_train_says_what_the_gate_found_and_publishes(platform: Platform) -> Non
 def test_evaluate_measures_every_list_with_intervals_in_both_settings(
     report: dict[str, Any],
 ) -> None:
-    assert set(report) == {"version", "about", "retrieval", "ranker"}
+    assert set(report) == {"version", "about", "retrieval", "ranker", "audit"}
     assert set(report["retrieval"]) == {"seen_excluded", "nothing_excluded"}
     for setting in report["retrieval"].values():
         assert set(LISTS) <= set(setting["rows"])
@@ -131,6 +131,70 @@ def test_evaluate_measures_every_list_with_intervals_in_both_settings(
                 assert figure["mean"] <= figure["high"] + 1e-9
         assert set(setting["rows"]["ranked"]["versus_baseline"]) >= {"ndcg@10"}
         assert setting["rows"]["relevant"]["figures"]["recall@500"]["mean"] == 1.0  # 150 films
+
+
+def test_every_list_has_its_looks_its_segments_and_random_lists_beside_it(
+    report: dict[str, Any],
+) -> None:
+    for name, setting in report["retrieval"].items():
+        rows = setting["rows"]
+        looks = {"popularity_lift@10", "arp@10", "novelty@10", "category_diversity@10"}
+        assert looks <= set(rows["random"]["figures"]), name
+        counts = setting["about"]["counts"]
+        assert counts["viewers_judged"] == setting["n_users"] == counts["lists_drawn"]
+        for row in rows.values():
+            parts = row["segments"]
+            deciles = [part for key, part in parts.items() if key.startswith("popularity")]
+            assert sum(part["n_pairs"]["mean"] for part in deciles) == setting["n_pairs"]
+            assert parts["country=SE"]["n_pairs"]["mean"] == setting["n_pairs"]
+            assert {"viewer=new", "viewer=known", "language=en", "video=shown"} <= set(parts)
+        better = rows["relevant"]["versus_baseline"]["ndcg@10"]
+        assert better["low"] <= better["mean"] <= better["high"]
+
+
+def test_the_audit_and_the_split_are_to_be_had_without_a_measurement(platform: Platform) -> None:
+    audited = upnext("evaluate", "--audit", "--json", "--config", platform.config)
+    assert audited.code == 0, audited.err
+    findings = json.loads(audited.out)["findings"]
+    assert findings["repeated_event_ids"]["mean"] == 0
+    assert findings["learned_after_instant"]["verdict"] == "ok"
+    text = (DOCS / "evaluate.md").read_text("utf-8")
+    assert [name for name in findings if f"`{name}`" not in text] == []
+    printed = upnext("evaluate", "--audit", "--config", platform.config)
+    assert "order_lost" in printed.out
+    path = platform.root / "split.parquet"
+    saved = upnext("evaluate", "--save-split", path, "--json", "--config", platform.config)
+    assert len(json.loads(saved.out)["sha256"]) == 64
+    both = _one_line(
+        upnext("evaluate", "--split-file", path, "--from", UNTIL, "-c", platform.config)
+    )
+    assert "leave --from" in both
+    path.write_bytes(b"no")
+    assert "not a readable Parquet file" in _one_line(
+        upnext("evaluate", "--split-file", path, "-c", platform.config)
+    )
+
+
+@pytest.mark.slow  # each replays the log in two processes: half a minute
+def test_a_split_file_leave_last_out_and_every_target_are_judged_through_the_pipeline(
+    platform: Platform, report: dict[str, Any]
+) -> None:
+    path = platform.root / "kept.parquet"
+    upnext("evaluate", "--save-split", path, "--config", platform.config)
+    ran = upnext("evaluate", "--split-file", path, "--json", "--config", platform.config)
+    again = json.loads(ran.out)
+    assert again["retrieval"] == report["retrieval"]
+    assert again["about"]["split_file"] == str(path)
+    both = upnext("evaluate", "--split", "both", "--json", "--config", platform.config)
+    settings = json.loads(both.out)["retrieval"]
+    assert settings["seen_excluded"] == report["retrieval"]["seen_excluded"]
+    last = settings["last_out_seen_excluded"]
+    assert last["n_pairs"] == last["n_lists"] == last["n_users"]
+    assert last["about"]["split"] == "last"
+    each = upnext("evaluate", "--target", "successive", "--json", "--config", platform.config)
+    successive = json.loads(each.out)["retrieval"]["seen_excluded"]
+    assert successive["n_lists"] == successive["n_pairs"] > successive["n_users"]
+    assert successive["rows"]["ranked"]["figures"]["ndcg@10"]["n"] == successive["n_users"]
 
 
 def test_evaluate_measures_every_head(report: dict[str, Any], platform: Platform) -> None:
@@ -276,6 +340,9 @@ ON_THE_PLATFORM = [
     (("train", "--resume"), "no job in"),
     (("evaluate", "--from", "2030-01-01T00:00+00:00"), "no viewer has a relevant video"),
     (("evaluate", "--release", "nope"), "release 'nope'"),
+    (("evaluate", "--split", "last", "--target", "first"), "--target is of the time split"),
+    (("evaluate", "--split", "both", "--save-split", "x.parquet"), "--save-split writes one split"),
+    (("evaluate", "--save-split", "nowhere/x.parquet"), "a file in a folder that exists"),
     (("recommend", "u1", "--surface", "nope"), "expected one of home, shorts, upnext"),
     (("recommend", "u1", "-n", "0"), "expected at least 1"),
     (("import", "nope.toml"), "no such file"),

@@ -191,6 +191,8 @@ def _measure(
     tasks = [
         Task(name, settings, folder, made, asked.users) for made in splits for name in SETTINGS
     ]
+    for made in splits:  # what can't be judged is said before anything is computed
+        made.window(showings, asked.users).whole_split(exclude_seen=False)
     is_asked = showings.time_us >= first.from_us
     if first.until_us is not None:
         is_asked &= showings.time_us < first.until_us
