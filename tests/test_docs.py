@@ -17,6 +17,8 @@ from upnext.serve.openapi import openapi
 from upnext.serve.routes import Api
 from upnext.settings.settings import Settings, parse
 from upnext.settings.template import page
+from upnext.simulate.policies import POLICIES
+from upnext.simulate.worlds import WORLDS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -176,3 +178,11 @@ def test_every_room_is_in_the_architecture() -> None:
             assert re.search(rf"\b{room.name}\b", text), room.name
     for name in re.findall(r"`(\w+/\w+\.py)`", text):
         assert (ROOT / "src/upnext" / name).exists(), name
+
+
+def test_every_named_world_is_in_its_page_with_what_must_fail_there() -> None:
+    text = _text("docs/simulate.md")
+    for world in WORLDS:
+        assert f"| `{world.name}` | {world.says} | {world.falsifies} |" in text
+    for policy in POLICIES:
+        assert f"`{policy}`" in text

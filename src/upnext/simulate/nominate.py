@@ -19,8 +19,12 @@ from upnext.simulate.platform import Platform
 from upnext.simulate.visits import Pages
 from upnext.simulate.vocabulary import LANGUAGES
 
-_ROUNDS = 6  # of draws, before the pages that are still short look at everything
-_SPARE = 3  # draws per video wanted, in a round
+_SPARE = (
+    3,
+    8,
+    20,
+    50,
+)  # draws per video still wanted, round by round; then a page that is short looks at everything
 _AT_ONCE = 2_000_000  # cells of a table of pages by videos
 _SPOKEN = 0.7  # of the weight, lost in a language that isn't the viewer's first
 
@@ -124,11 +128,11 @@ class Nominations:
         if len(self.video) == 0:
             return found
         short, first = np.arange(len(pages)), 0
-        for _ in range(_ROUNDS):
+        for spare in _SPARE:
             if len(short) == 0:
                 break
             n_missing = int((found[short] < 0).sum(axis=1).max())
-            nth = np.arange(first, first + _SPARE * n_missing)
+            nth = np.arange(first, first + spare * n_missing)
             found[short] = self._further(pages, short, found[short], nth, keep)
             short = short[found[short, -1] < 0]
             first = int(nth[-1]) + 1
