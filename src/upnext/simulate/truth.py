@@ -142,17 +142,14 @@ def _best_match(world: World, viewer: Int64, video: Int64, taste: Float32) -> Fl
     """float64[n]: the best of each viewer's interests for each video, blurred by a noise of its own.
 
     Only five topics can match: the four of the video's category, those beside its own at .3 or more, and its second one."""
-    topic, second = world.videos.topic[video], world.videos.second_topic[video]
-    share = world.videos.second_share[video]
-    best = np.zeros(len(video))
-    for place in range(5):
-        other = second if place == 4 else topic // 4 * 4 + place
-        match = (other == topic) * (1 - share) + (other == second) * share
-        salt = world.taste_salt[viewer, other].astype(np.int64)
-        blur = 1 + 0.35 * noise(world.seed, viewer, video, salt)
-        near = np.maximum(match, 0.3 * ((other != topic) & (other // 4 == topic // 4)))
-        best = np.maximum(best, near * taste[viewer, other] * blur)
-    return best
+    topic, second = (c[video][:, None] for c in (world.videos.topic, world.videos.second_topic))
+    share = world.videos.second_share[video][:, None]
+    other = np.concatenate([topic // 4 * 4 + np.arange(4), second], axis=1)  # [n, 5]
+    match = (other == topic) * (1 - share) + (other == second) * share
+    near = np.maximum(match, 0.3 * ((other != topic) & (other // 4 == topic // 4)))
+    who, what = viewer[:, None], video[:, None]
+    blur = 1 + 0.35 * noise(world.seed, who, what, world.taste_salt[who, other].astype(np.int64))
+    return np.asarray((near * taste[who, other] * blur).max(axis=1), np.float64)
 
 
 def _language_penalty(world: World, viewer: Int64, video: Int64, category: Int64) -> Float64:
