@@ -52,7 +52,7 @@ def test_two_runs_of_one_seed_are_equal_to_the_bit(name: str) -> None:
 @pytest.mark.parametrize("name", [one.name for one in WORLDS])
 def test_every_named_world_lives(name: str) -> None:
     platform, rows = _run(_world(name, 80), Random(), 3)
-    assert all(row.impressions > row.starts > 0 for row in rows)
+    assert all(row.impressions >= row.starts > 0 for row in rows)
     assert np.isfinite(platform.satisfaction).all()
 
 
