@@ -166,6 +166,27 @@ def evaluate(
 
 
 @app.command()
+def metrics(
+    since: Annotated[
+        str | None, typer.Option("--from", help="What was served from here on (ISO with offset).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="... and before this instant.")] = None,
+    by: Annotated[
+        str, typer.Option(help="Which groups: any of day,surface,release,arm; empty: one row.")
+    ] = "day,surface,release,arm",
+    time_zone: Annotated[
+        str, typer.Option(help="Whose midnight parts the days (an IANA name).")
+    ] = "UTC",
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Clicks, watch time, likes, retention of what was served, from slates and events."""
+    from upnext.cli.metrics import run
+
+    run(since, until, by, time_zone, config, as_json, *consoles())
+
+
+@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,
