@@ -187,6 +187,28 @@ def metrics(
 
 
 @app.command()
+def report(
+    out: Annotated[Path, typer.Option(help="The HTML file to write.")],
+    compare: Annotated[
+        tuple[str, str] | None,
+        typer.Option(help="Two releases, before and after; default: the latest two that served."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--from", help="What was served from here on (ISO with offset).")
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="... and before this instant.")] = None,
+    json_file: Annotated[
+        Path | None, typer.Option("--json", help="Write the same figures here, as JSON.")
+    ] = None,
+    config: Config = None,
+) -> None:
+    """Write a page: what changed between two releases, seasonality, bias; with intervals."""
+    from upnext.cli.report import run
+
+    run(out, compare, since, until, json_file, config, *consoles())
+
+
+@app.command()
 def serve(
     host: Annotated[str | None, typer.Option(help="Address to listen on.")] = None,
     port: Annotated[int | None, typer.Option(help="Port; 0 takes a free one.")] = None,

@@ -10,7 +10,7 @@ A figure of a day belongs to the day of the request (of a showing without one: o
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
 from typing import Final
@@ -22,7 +22,7 @@ import polars as pl
 from upnext.core.errors import expected
 from upnext.core.types import Array, Estimate, Float64
 from upnext.evaluate.bootstrap import N_RESAMPLES, estimate_of, resample
-from upnext.evaluate.figures import figure_json, figure_text
+from upnext.evaluate.figures import figure_json
 from upnext.evaluate.quotient import quotient
 from upnext.evaluate.slot_join import slot_outcomes
 from upnext.evaluate.slot_log import ARM_SEPARATOR, ROWS_AT_ONCE, LogPart, WholeLog, log_parts
@@ -108,12 +108,6 @@ class GroupMetrics:
         rates = {name: figure_json(rate) for name, rate in self.rates.items()}
         return {"key": dict(self.key), "counts": dict(self.counts), "rates": rates}
 
-    def to_row(self) -> dict[str, str]:
-        """Cells of a table: keys, counts, rates."""
-        counts = {name: f"{value:,.0f}" for name, value in self.counts.items()}
-        rates = {name: figure_text(rate) for name, rate in self.rates.items()}
-        return {**self.key, **counts, **rates}
-
 
 @dataclass(frozen=True)
 class Days:
@@ -174,7 +168,7 @@ def online_metrics(
     span = span or Span()
     sums: dict[tuple[str, ...], list[pl.DataFrame]] = {keys: [] for keys in asked}
     n_rows = {"n_slots": 0, "n_events": 0}
-    days = log_days(log, span.time_zone)
+    days = days_of(log_ends(log), span.time_zone)
     parts = log_parts(log, rows_at_once=rows_at_once)
     is_one_part = log.last_seq() < rows_at_once
     for part in parts:
@@ -184,7 +178,7 @@ def online_metrics(
         active = active_days(part, span.time_zone, days)
         for keys in asked:
             found = viewer_sums(outcomes, keys, active).frame
-            sums[keys].append(found if is_one_part else _dealt(found, keys))
+            sums[keys].append(found if is_one_part else dealt(found, keys))
     tables = {
         keys: ViewerSums(keys, pl.concat(frames)).metrics(n_resamples=n_resamples, seed=seed)
         for keys, frames in sums.items()
@@ -194,18 +188,22 @@ def online_metrics(
     return OnlineReport(tables, {**about, **n_rows, **known})
 
 
-def log_days(log: WholeLog, time_zone: str) -> tuple[date, date] | None:
-    """The days of the log's earliest and latest event; None for a log without events."""
-    first = last = None
+def log_ends(log: WholeLog) -> tuple[int, int] | None:
+    """time_us of the log's earliest and latest event; None for a log without events."""
+    ends: list[int] = []
     for table in log.scan():
         times = pl.DataFrame(pl.from_arrow(table.select(["time_us"]))).get_column("time_us")
-        low, high = times.min(), times.max()
-        first = low if first is None else min(first, low)  # type: ignore[type-var]
-        last = high if last is None else max(last, high)  # type: ignore[type-var]
-    if first is None or last is None:
+        ends = [*ends[:1], *ends[-1:], int(times.min()), int(times.max())]  # type: ignore[arg-type]
+        ends = [min(ends), max(ends)]
+    return (ends[0], ends[1]) if ends else None
+
+
+def days_of(ends: tuple[int, int] | None, time_zone: str) -> tuple[date, date] | None:
+    """The days of two instants."""
+    if ends is None:
         return None
-    ends = pl.DataFrame({"time_us": [first, last]}).select(day_of(time_zone)).to_series().to_list()
-    return ends[0], ends[1]
+    days = pl.DataFrame({"time_us": ends}).select(day_of(time_zone)).to_series().to_list()
+    return days[0], days[1]
 
 
 def day_of(time_zone: str) -> pl.Expr:
@@ -296,12 +294,12 @@ def drawn_rates(units: Float64, n_resamples: int = N_RESAMPLES, seed: int = 0) -
 def _units(rows: pl.DataFrame) -> Float64:
     """float64[u, c]: what is resampled: viewers, or MAX_UNITS groups of them."""
     if len(rows) > MAX_UNITS:
-        rows = _dealt(rows, ())
+        rows = dealt(rows, ())
     units: Array = rows.select(COUNTS).to_numpy()
     return np.ascontiguousarray(units, np.float64)
 
 
-def _dealt(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
+def dealt(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """The sums of MAX_UNITS groups of viewers; `user_id` is then the group's number."""
     of_unit = list(dict.fromkeys([*keys, "user_id"]))
     unit = (pl.col("user_id").cast(pl.String).hash(2) % MAX_UNITS).cast(pl.String).alias("user_id")
@@ -316,8 +314,3 @@ def _checked(question: Sequence[str]) -> tuple[str, ...]:
     if len(set(question)) < len(question):
         raise expected("metrics: --by", "each key once", ",".join(question))
     return tuple(question)
-
-
-def rows_of(groups: Sequence[GroupMetrics]) -> Iterator[dict[str, str]]:
-    """Cells of a table, one row per group."""
-    return (group.to_row() for group in groups)

@@ -39,7 +39,7 @@ _OF_REQUEST: Final = ["user_id", "request", "item_id"]
 def slot_outcomes(part: LogPart) -> pl.DataFrame:
     """One row per showing: every slot served, then what was shown or watched without one.
 
-    Columns: those of slot_log.SLOTS (`slot`, `propensity`, `n_eligible` null outside slots), `is_served`, OUTCOMES (bool), `watch_s`,
+    Columns: those of slot_log.SLOTS (outside slots `slot` is what events say, `propensity` and `n_eligible` are null), `is_served`, OUTCOMES (bool), `watch_s`,
     `duration_s` (null: not known) and `n_events`. time_us is the request's; without a slot the first impression's, else the first event's."""
     slots = part.slots.unique(_OF_REQUEST, keep="first", maintain_order=True)
     slots = slots.with_row_index("showing").with_columns(pl.col("showing").cast(pl.Int64))
@@ -175,7 +175,7 @@ def _done(events: pl.DataFrame) -> pl.DataFrame:
     done = events.group_by("showing", maintain_order=True).agg(
         *(pl.col("kind").is_in(kinds).any().alias(name) for name, kinds in _MARKS.items()),
         pl.col("user_id", "request", "item_id").first(),
-        pl.col("surface", "country", "device").drop_nulls().first(),
+        pl.col("surface", "slot", "country", "device").drop_nulls().first(),
         pl.coalesce(pl.col("time_us").filter(shown).min(), pl.col("time_us").min()),
         pl.col("duration_s").max(),
         is_long=(said_long & (no_length | pl.col("watch_s").is_null())).any(),

@@ -49,6 +49,7 @@ EVENTS: Final = pl.Schema(
         "view": pl.UInt64(),
         "undoes": pl.UInt64(),
         "surface": pl.Categorical(),
+        "slot": pl.Int32(),
         "watch_s": pl.Float64(),
         "value": pl.Float64(),
         "duration_s": pl.Float64(),
@@ -58,7 +59,7 @@ EVENTS: Final = pl.Schema(
 )
 _READ: Final = (
     "user_id", "event_id", "kind", "time_us", "item_id", "request_id", "view_id", "undoes_event_id",
-    "surface", "watch_s", "value", "duration_s", "country", "device",
+    "surface", "slot", "watch_s", "value", "duration_s", "country", "device",
 )  # fmt: skip
 
 

@@ -67,3 +67,21 @@ def _offset_s(time_zone: str | None, country: str | None, hour: int) -> int:
 def local_us(time_us: int, time_zone: str | None, country: str | None) -> int:
     """The viewer's wall clock as microseconds since 1970-01-01T00:00 of that clock."""
     return time_us + _offset_s(time_zone, country, time_us // HOUR_US) * SECOND_US
+
+
+def zone_name(time_zone: str | None, country: str | None) -> str:
+    """The IANA name of the zone in which a viewer's hours are counted."""
+    return _zone(time_zone, country).key
+
+
+@lru_cache(maxsize=1)
+def southern_countries() -> frozenset[str]:
+    """The countries whose main place lies south of the equator (zone.tab's coordinates)."""
+    south: dict[str, bool] = {}
+    text = resources.files("tzdata").joinpath("zoneinfo", "zone.tab").read_text("utf-8")
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            country, place, zone = line.split("\t")[:3]
+            if country not in south or _MAIN_ZONE.get(country) == zone:
+                south[country] = place.startswith("-")
+    return frozenset(country for country, is_south in south.items() if is_south)

@@ -1,0 +1,76 @@
+"""`upnext report`: one page with what changed between two releases, when, and for whom; the same figures as JSON."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+
+from upnext.artifacts.manifest import Manifest
+from upnext.cli.opened import readers
+from upnext.cli.progress import RichProgress
+from upnext.core.errors import InvalidInput, Unavailable, expected
+from upnext.evaluate.online import Span
+from upnext.evaluate.report_log import counted, served_releases
+from upnext.evaluate.report_page import Pair, report_document
+from upnext.evaluate.split import instant_us
+from upnext.settings.settings import load
+
+N_CANDIDATES: Final = 6  # the latest releases, of which two are compared
+
+
+def run(
+    page: Path,
+    compare: tuple[str, str] | None,
+    since: str | None,
+    until: str | None,
+    json_file: Path | None,
+    config: Path | None,
+    out: Console,
+    err: Console,
+) -> None:
+    """Writes the page, and the JSON where asked for."""
+    from upnext.dashboard.report import report_html
+
+    settings = load(config)
+    view, log, releases = readers(settings)
+    span = Span(instant_us(since) if since else 0, instant_us(until) if until else None)
+    if compare is not None and compare[0] == compare[1]:
+        raise expected("report: --compare", "two different releases", compare[0])
+    manifests = [releases.open(i, verify=False).manifest for i in compare or ()]
+    candidates = manifests or releases.list()[-N_CANDIDATES:]
+    names = [manifest.release_id for manifest in candidates]
+    counts = counted(log, view, span, RichProgress(err), releases=names)
+    if counts is None:
+        raise InvalidInput("report: nothing was shown in this span")
+    document = report_document(counts, _pair(candidates, served_releases(counts)))
+    texts = [(page, report_html(document))]
+    if json_file is not None:
+        texts.append((json_file, json.dumps(document.to_json(), indent=1) + "\n"))
+    for file, text in texts:
+        _write(file, text)
+        err.print(f"wrote {file}, {len(text.encode()) / 1024:,.0f} KiB", highlight=False)
+    for line in document.summary:
+        out.print(line, highlight=False, soft_wrap=True)
+
+
+def _pair(candidates: Sequence[Manifest], served: Mapping[str, float]) -> Pair | None:
+    """The two releases asked for; else the latest two of those that served, filled up with the latest."""
+    if len(candidates) < 2:
+        return None
+    wanted = sorted(candidates, key=lambda m: (m.release_id in served, m.created_us))[-2:]
+    if len(candidates) == 2:
+        wanted = list(candidates)
+    else:
+        wanted.sort(key=lambda manifest: manifest.created_us)
+    return Pair(wanted[0], wanted[1])
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        raise Unavailable(f"report: {file}: {error.strerror or error}") from error
