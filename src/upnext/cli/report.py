@@ -53,8 +53,12 @@ def run(
     for file, text in texts:
         _write(file, text)
         err.print(f"wrote {file}, {len(text.encode()) / 1024:,.0f} KiB", highlight=False)
-    for line in document.summary:
-        out.print(line, highlight=False, soft_wrap=True)
+    for part in document.summary:
+        out.print(part.title, style="bold", highlight=False)
+        for line in part.lines:
+            out.print(f"  {line}", highlight=False, soft_wrap=True)
+        if part.note:
+            out.print(f"  {part.note}", style="dim", highlight=False, soft_wrap=True)
 
 
 def _pair(candidates: Sequence[Manifest], served: Mapping[str, float]) -> Pair | None:

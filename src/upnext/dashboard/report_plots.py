@@ -33,10 +33,24 @@ def svg(plot: Plot, number: int) -> str:
 
     Raises InvalidInput without matplotlib (the extra upnext[evaluate])."""
     try:
-        from matplotlib.backends.backend_svg import FigureCanvasSVG
-        from matplotlib.figure import Figure
+        import matplotlib as mpl
     except ImportError as error:
         raise InvalidInput('report: plots need matplotlib: pip install "upnext[evaluate]"') from error  # fmt: skip
+    settings = {"svg.fonttype": "none", "svg.hashsalt": f"plot{number}", "text.parse_math": False}
+    with mpl.rc_context(settings):
+        text = _tidied(_drawn(plot), number)
+    names = f'role="img" aria-labelledby="plot{number}-t plot{number}-d"'
+    said = (
+        f'<title id="plot{number}-t">{html.escape(plot.title)}</title>'
+        f'<desc id="plot{number}-d">{html.escape(plot.alt)}</desc>'
+    )
+    return text.replace("<svg ", f"<svg {names} ", 1).replace(">", f">{said}", 1)
+
+
+def _drawn(plot: Plot) -> str:
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
     is_change = plot.unit == "change" and not plot.is_line
     height = max(2.4, 0.42 * len(plot.places) + 0.9) if is_change else 3.0
     figure = Figure(figsize=(7.2, height), layout="constrained")
@@ -45,22 +59,13 @@ def svg(plot: Plot, number: int) -> str:
     draw = _draw_changes if is_change else _draw_lines if plot.is_line else _draw_bars
     draw(axes, plot)
     _dress(axes, plot, across=is_change)
-    text = _written(figure, number)
-    names = f'role="img" aria-labelledby="plot{number}-t plot{number}-d"'
-    said = (
-        f'<title id="plot{number}-t">{html.escape(plot.title)}</title>'
-        f'<desc id="plot{number}-d">{html.escape(plot.alt)}</desc>'
-    )
-    return re.sub(r"<svg ([^>]*)>", rf"<svg {names} \1>{said}", text, count=1)
-
-
-def _written(figure: Any, number: int) -> str:
-    import matplotlib as mpl
-
     out = io.StringIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": f"plot{number}"}):
-        figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
-    text = out.getvalue()
+    figure.savefig(out, format="svg", transparent=True, metadata={"Date": None})
+    return out.getvalue()
+
+
+def _tidied(text: str, number: int) -> str:
+    """The element alone, its ids unique in the page, its colours the page's."""
     text = text[text.index("<svg") :]
     text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
     text = re.sub(r'\sxmlns(:\w+)?="[^"]*"', "", text).replace("xlink:href", "href")

@@ -104,13 +104,26 @@ class Section:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """Sentences under one heading, and a remark on how many comparisons they were picked from."""
+
+    title: str
+    lines: Sequence[str]
+    note: str = ""
+
+    def to_json(self) -> dict[str, object]:
+        """{"title", "lines", "note"}."""
+        return {"title": self.title, "lines": list(self.lines), "note": self.note}
+
+
 @dataclass(frozen=True)
 class Document:
     """The whole report."""
 
     title: str
     about: Sequence[tuple[str, str]]
-    summary: Sequence[str]
+    summary: Sequence[Summary]
     sections: Sequence[Section] = field(default_factory=tuple)
 
     def to_json(self) -> dict[str, object]:
@@ -119,7 +132,7 @@ class Document:
             "version": REPORT_PAGE_VERSION,
             "title": self.title,
             "about": dict(self.about),
-            "summary": list(self.summary),
+            "summary": [part.to_json() for part in self.summary],
             "sections": [section.to_json() for section in self.sections],
         }
 

@@ -9,14 +9,23 @@ from datetime import UTC, datetime
 from upnext.artifacts.manifest import Manifest
 from upnext.evaluate.group_figures import Groups
 from upnext.evaluate.report_bias import people_bias, video_bias
-from upnext.evaluate.report_document import Cell, Column, Document, Plot, Section, Series, Table
+from upnext.evaluate.report_document import (
+    Cell,
+    Column,
+    Document,
+    Plot,
+    Section,
+    Series,
+    Summary,
+    Table,
+)
 from upnext.evaluate.report_log import Counted
 from upnext.evaluate.report_position import position
 from upnext.evaluate.report_releases import releases_compared
 from upnext.evaluate.report_seasons import seasonality
 from upnext.evaluate.report_words import Difference, by_chance, rate_column, strongest, told
 
-N_STRONGEST = 5
+N_STRONGEST = 4
 
 
 @dataclass(frozen=True)
@@ -30,41 +39,43 @@ class Pair:
 
 def report_document(counts: Counted, pair: Pair | None) -> Document:
     """The document of a span. Without a pair of releases the comparison says that there is none."""
-    summary: list[str] = []
+    summary: list[Summary] = []
     sections: list[Section] = []
     if pair is None:
         sections.append(Section("What changed between two releases", ["There are no two releases to compare."]))  # fmt: skip
     else:
         part, overall, by_segment = releases_compared(counts, pair.before, pair.after, pair.offline)
         sections.append(part)
-        summary += _release_summary(pair, overall, by_segment)
+        summary.append(_release_summary(pair, overall, by_segment))
     sections.append(_traffic(counts))
     seasons, of_time = seasonality(counts)
-    summary += _strongest("When", of_time)
+    summary.append(_strongest("When", of_time))
     videos, of_videos = video_bias(counts)
     people, of_people = people_bias(counts)
-    summary += _strongest("What is shown", of_videos)
-    summary += _strongest("For whom", of_people)
+    summary += [_strongest("What is shown", of_videos), _strongest("For whom", of_people)]
     sections += [seasons, Section("Bias", _bias_words(), parts=[*videos, position(counts), *people])]  # fmt: skip
     return Document("UpNext report", _about(counts, pair), summary, sections)
 
 
 def _release_summary(
     pair: Pair, overall: Sequence[Difference], by_segment: Sequence[Difference]
-) -> list[str]:
+) -> Summary:
+    a, b = pair.before.release_id, pair.after.release_id
+    title = f"What changed from {a} to {b}"
     if not overall:
-        return [f"{pair.before.release_id} and {pair.after.release_id} did not both serve in this span."]  # fmt: skip
+        return Summary(title, ["They did not both serve in this span."])
     lines = [f"{one.sentence()}." for one in told(overall)]
-    if not lines:
-        lines = [f"No online rate of {pair.after.release_id} differs from {pair.before.release_id} by more than chance."]  # fmt: skip
     chance = by_chance(by_segment)
-    return lines + ([f"By segment: {chance}"] if chance else [])
+    note = f"By segment: {chance}" if chance else ""
+    return Summary(title, lines or ["No online rate differs by more than chance."], note)
 
 
-def _strongest(title: str, differences: Sequence[Difference]) -> list[str]:
-    lines = [f"{title}: {one.sentence()}." for one in strongest(differences, N_STRONGEST)]
+def _strongest(title: str, differences: Sequence[Difference]) -> Summary:
+    lines = [f"{one.sentence()}." for one in strongest(differences, N_STRONGEST)]
     chance = by_chance(differences)
-    return lines + ([f"{title}: {chance}"] if chance else [])
+    if not chance:
+        return Summary(title, ["Not enough data to compare."])
+    return Summary(title, lines or ["Nothing differs by more than chance."], f"The strongest. {chance}" if lines else chance)  # fmt: skip
 
 
 def _traffic(counts: Counted) -> Section:
