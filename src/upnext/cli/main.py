@@ -200,12 +200,18 @@ def report(
     json_file: Annotated[
         Path | None, typer.Option("--json", help="Write the same figures here, as JSON.")
     ] = None,
+    offline: Annotated[
+        bool,
+        typer.Option(
+            "--offline", help="Also compare both releases' lists on one window; takes minutes."
+        ),
+    ] = False,
     config: Config = None,
 ) -> None:
     """Write a page: what changed between two releases, seasonality, bias; with intervals."""
-    from upnext.cli.report import run
+    from upnext.cli.report import Asked, run
 
-    run(out, compare, since, until, json_file, config, *consoles())
+    run(Asked(out, compare, since, until, json_file, offline, config), *consoles())
 
 
 @app.command()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -22,34 +23,50 @@ from upnext.settings.settings import load
 N_CANDIDATES: Final = 6  # the latest releases, of which two are compared
 
 
-def run(
-    page: Path,
-    compare: tuple[str, str] | None,
-    since: str | None,
-    until: str | None,
-    json_file: Path | None,
-    config: Path | None,
-    out: Console,
-    err: Console,
-) -> None:
-    """Writes the page, and the JSON where asked for."""
+@dataclass(frozen=True)
+class Asked:
+    """What the command line asks for."""
+
+    page: Path
+    compare: tuple[str, str] | None = None
+    since: str | None = None
+    until: str | None = None
+    json_file: Path | None = None
+    offline: bool = False
+    config: Path | None = None
+
+
+def run(asked: Asked, out: Console, err: Console) -> None:
+    """Writes the page, and the JSON where asked for; prints the summary."""
     from upnext.dashboard.report import report_html
 
-    settings = load(config)
+    settings = load(asked.config)
     view, log, releases = readers(settings)
-    span = Span(instant_us(since) if since else 0, instant_us(until) if until else None)
-    if compare is not None and compare[0] == compare[1]:
-        raise expected("report: --compare", "two different releases", compare[0])
-    manifests = [releases.open(i, verify=False).manifest for i in compare or ()]
+    span = Span(
+        instant_us(asked.since) if asked.since else 0,
+        instant_us(asked.until) if asked.until else None,
+    )
+    if asked.compare is not None and asked.compare[0] == asked.compare[1]:
+        raise expected("report: --compare", "two different releases", asked.compare[0])
+    manifests = [releases.open(i, verify=False).manifest for i in asked.compare or ()]
     candidates = manifests or releases.list()[-N_CANDIDATES:]
     names = [manifest.release_id for manifest in candidates]
     counts = counted(log, view, span, RichProgress(err), releases=names)
     if counts is None:
         raise InvalidInput("report: nothing was shown in this span")
-    document = report_document(counts, _pair(candidates, served_releases(counts)))
-    texts = [(page, report_html(document))]
-    if json_file is not None:
-        texts.append((json_file, json.dumps(document.to_json(), indent=1) + "\n"))
+    pair = _pair(candidates, served_releases(counts))
+    if asked.offline:
+        from upnext.cli.report_offline import Bench, offline_table
+
+        if pair is None:
+            raise InvalidInput("report: --offline: there are no two releases to compare")
+        bench = Bench(settings, view, log, releases, span.until_us)
+        table = offline_table(bench, pair.before, pair.after, RichProgress(err))
+        pair = replace(pair, offline=table)
+    document = report_document(counts, pair)
+    texts = [(asked.page, report_html(document))]
+    if asked.json_file is not None:
+        texts.append((asked.json_file, json.dumps(document.to_json(), indent=1, allow_nan=False) + "\n"))
     for file, text in texts:
         _write(file, text)
         err.print(f"wrote {file}, {len(text.encode()) / 1024:,.0f} KiB", highlight=False)

@@ -36,8 +36,9 @@ def svg(plot: Plot, number: int) -> str:
         import matplotlib as mpl
     except ImportError as error:
         raise InvalidInput('report: plots need matplotlib: pip install "upnext[evaluate]"') from error  # fmt: skip
-    settings = {"svg.fonttype": "none", "svg.hashsalt": f"plot{number}", "text.parse_math": False}
-    with mpl.rc_context(settings):
+    with mpl.rc_context(
+        {"svg.fonttype": "none", "svg.hashsalt": f"plot{number}", "text.parse_math": False}
+    ):
         text = _tidied(_drawn(plot), number)
     names = f'role="img" aria-labelledby="plot{number}-t plot{number}-d"'
     said = (
@@ -144,4 +145,4 @@ def _dress(axes: Any, plot: Plot, *, across: bool) -> None:
     if not across and plot.is_line:
         axes.set_ylim(bottom=min(0.0, axes.get_ylim()[0]))
     if len(plot.series) > 1:
-        axes.legend(frameon=False, labelcolor=_INK, fontsize=10, loc="upper right")
+        axes.figure.legend(frameon=False, labelcolor=_INK, fontsize=10, loc="outside upper right", ncols=len(plot.series))  # fmt: skip

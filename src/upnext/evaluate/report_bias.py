@@ -27,6 +27,11 @@ _VIDEO_TITLES: Final = {
     "creator_size": "Size of the creator",
     "video_language": "Language of the video",
 }
+_SUBJECTS: Final = {
+    "popularity": "Videos of popularity",
+    "creator_size": "Videos of creators of size",
+    "video_language": "Videos in",
+}
 _VIDEO_ORDER: Final = {"popularity": (NOT_YET,), "creator_size": (NOT_YET, *SIZES)}
 
 
@@ -71,7 +76,7 @@ def _video_part(
     )  # fmt: skip
     differences = [
         Difference(
-            f"{title} {name}:", gaps[i], "points",
+            f"{_SUBJECTS[key]} {name}:", gaps[i], "points",
             ("its share of impressions is", "above its share of relevant showings"),
             ("its share of impressions is", "below its share of relevant showings"),
         )

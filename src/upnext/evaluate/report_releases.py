@@ -25,7 +25,6 @@ from upnext.evaluate.report_words import RATE_NAMES, Difference, rate_name
 
 ONLINE_RATES: Final = tuple(rate for rate in RATE_NAMES if rate != "impressions_per_viewer_day")
 SEGMENT_RATES: Final = ("watch_s_per_viewer_day", "completed_per_viewer_day", "relevance_rate")
-LOWER_IS_BETTER: Final = frozenset({"dislike_rate", "not_interested_rate", "repeat_share", "degraded_share"})  # fmt: skip
 SEGMENTS: Final = ("surface", *PEOPLE)
 
 
@@ -172,7 +171,7 @@ def _arms(counts: Counted, releases: tuple[str, str]) -> Section | None:
         [name, float(viewers[i]), *(figures[i] for figures in shown)]
         for i, name in enumerate(groups.names)
     ]
-    words = ["Rates of each arm under each release. Whether an arm is better is for `upnext experiment report` to say: it knows the assignment."]  # fmt: skip
+    words = ["Rates of each arm under each release. Which arm is better is a question for the experiment's own report, which knows the assignment."]  # fmt: skip
     return Section("Experiments' arms", words, [Table("By arm", columns, rows)])
 
 
@@ -191,7 +190,7 @@ def _manifests(before: Manifest, after: Manifest, offline: Table | None) -> Sect
     tables = [*([offline] if offline else []), windows, settings, Table("Figures of training and gate", columns, rows)]  # fmt: skip
     words = [
         "Each release's figures come from its own window, so their differences mix the release with its data. "
-        "The gate compared a release with the one before it on the same viewers; `gate` is its verdict, `ndcg_at_10_against` the other's figure there."
+        'The gate compared a release with the one before it on the same viewers; "gate" is its verdict, "ndcg_at_10_against" the other\'s figure there.'
     ]
     return Section("Offline, settings and data", words, tables)
 
