@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import shutil
+import sys
 from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
 
+from upnext.core.errors import InvalidInput
 from upnext.core.types import Estimate
 from upnext.dashboard.report import report_html
 from upnext.evaluate.report_document import Column, Document, Plot, Section, Series, Summary, Table
@@ -115,6 +117,14 @@ def test_plots_have_a_title_a_description_and_ids_of_their_own(page: str) -> Non
 
 def test_equal_documents_make_equal_pages(page: str) -> None:
     assert report_html(document()) == page
+
+
+def test_a_missing_matplotlib_is_one_line_that_names_the_extra(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(InvalidInput, match=r"upnext\[evaluate\]"):
+        report_html(document())
 
 
 @pytest.mark.browser

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import polars as pl
 import pytest
 
 from upnext.core.clock import DAY_US
@@ -14,6 +15,8 @@ from upnext.core.event import Event
 from upnext.core.types import Estimate
 from upnext.evaluate.bootstrap import ratio
 from upnext.evaluate.online import COUNTS, GroupMetrics, Span, online_metrics
+from upnext.evaluate.slot_join import slot_outcomes
+from upnext.evaluate.slot_log import LogPart, log_parts
 from upnext.events.log import SqliteEventLog
 
 from .naive_recount import recount, rows_of_log
@@ -174,6 +177,15 @@ def test_an_undone_like_never_was_however_late_the_undo_and_whoever_else_undoes(
     others = make("undo", "bob", at(3), 2, undoes_event_id=likes[1].event_id)
     log = stored(tmp_path, [], [undo, *shown, *likes, others])
     assert one_group(log).counts["likes"] == 1
+    log.close()
+
+
+def test_a_row_that_stands_twice_counts_once(tmp_path: Path) -> None:
+    """The log keeps an event_id once; frames from elsewhere may not."""
+    log = simulated_log(tmp_path, 3)
+    [part] = log_parts(log)
+    twice = LogPart(part.slots, pl.concat([part.events, part.events.sample(fraction=0.3, seed=1)]))
+    assert slot_outcomes(twice).equals(slot_outcomes(part))
     log.close()
 
 

@@ -39,7 +39,9 @@ class Asked:
 def run(asked: Asked, out: Console, err: Console) -> None:
     """Writes the page, and the JSON where asked for; prints the summary."""
     from upnext.dashboard.report import report_html
+    from upnext.dashboard.report_plots import check_plots
 
+    check_plots()
     settings = load(asked.config)
     view, log, releases = readers(settings)
     span = Span(
@@ -66,7 +68,9 @@ def run(asked: Asked, out: Console, err: Console) -> None:
     document = report_document(counts, pair)
     texts = [(asked.page, report_html(document))]
     if asked.json_file is not None:
-        texts.append((asked.json_file, json.dumps(document.to_json(), indent=1, allow_nan=False) + "\n"))
+        texts.append(
+            (asked.json_file, json.dumps(document.to_json(), indent=1, allow_nan=False) + "\n")
+        )
     for file, text in texts:
         _write(file, text)
         err.print(f"wrote {file}, {len(text.encode()) / 1024:,.0f} KiB", highlight=False)

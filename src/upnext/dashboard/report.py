@@ -7,12 +7,13 @@ from itertools import count
 import jinja2
 from markupsafe import Markup
 
-from upnext.dashboard.report_plots import svg
+from upnext.dashboard.report_plots import check_plots, svg
 from upnext.evaluate.report_document import Document, Plot
 
 
 def report_html(document: Document) -> str:
     """The page. Raises InvalidInput without matplotlib."""
+    check_plots()
     numbers = count(1)
 
     def drawn(plot: Plot) -> Markup:

@@ -28,14 +28,18 @@ _UNIT: Final = {"share": "%", "change": "%", "points": "pp", "seconds": "s"}
 MOST_LABELS: Final = 16
 
 
-def svg(plot: Plot, number: int) -> str:
-    """An <svg> element with a title and a description, ids made unique by `number`.
-
-    Raises InvalidInput without matplotlib (the extra upnext[evaluate])."""
+def check_plots() -> None:
+    """Raises InvalidInput without matplotlib (the extra upnext[evaluate])."""
     try:
-        import matplotlib as mpl
+        import matplotlib  # noqa: F401
     except ImportError as error:
         raise InvalidInput('report: plots need matplotlib: pip install "upnext[evaluate]"') from error  # fmt: skip
+
+
+def svg(plot: Plot, number: int) -> str:
+    """An <svg> element with a title and a description, ids made unique by `number`."""
+    import matplotlib as mpl
+
     with mpl.rc_context(
         {"svg.fonttype": "none", "svg.hashsalt": f"plot{number}", "text.parse_math": False}
     ):
