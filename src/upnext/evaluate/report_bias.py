@@ -15,7 +15,7 @@ from upnext.evaluate.group_figures import SMALL, Groups, merged_small, not_compa
 from upnext.evaluate.online import MAX_UNITS
 from upnext.evaluate.report_document import Cell, Column, Kind, Plot, Section, Series, Table
 from upnext.evaluate.report_log import PEOPLE, Counted
-from upnext.evaluate.report_rows import NOT_YET, SIZES
+from upnext.evaluate.report_rows import AGES, NOT_YET, OLDEST, SIZES
 from upnext.evaluate.report_words import RATE_NAMES, Difference, of_groups, rate_column
 
 PEOPLE_RATES: Final = (
@@ -27,6 +27,7 @@ _VIDEO_TITLES: Final = {
     "creator_size": "Size of the creator",
     "video_language": "Language of the video",
 }
+_PEOPLE_ORDER: Final = {"age": (*(name for _, name in AGES), OLDEST)}
 _SUBJECTS: Final = {
     "popularity": "Videos of popularity",
     "creator_size": "Videos of creators of size",
@@ -133,7 +134,9 @@ def people_bias(counts: Counted) -> tuple[list[Section], list[Difference]]:
     sections, differences = [], []
     for key in PEOPLE:
         sums, merged = merged_small(counts.sums[(key,)])
-        part, compared = _people_part(key, Groups.of(sums), merged, counts)
+        part, compared = _people_part(
+            key, Groups.of(sums).ordered(_PEOPLE_ORDER.get(key, ())), merged, counts
+        )
         sections.append(part)
         differences += compared
     return sections, differences
