@@ -15,6 +15,7 @@ from upnext.core.event import Event
 from upnext.core.protocols import NoProgress
 from upnext.evaluate.online import Span
 from upnext.evaluate.report_log import Counted, counted
+from upnext.evaluate.slot_log import ROWS_AT_ONCE
 from upnext.events.slate import SlateRecord
 
 from .slot_logs import stored
@@ -37,11 +38,12 @@ def counts_of(
     slates: Sequence[SlateRecord],
     events: Sequence[Event],
     releases: Sequence[str] = (),
+    rows_at_once: int = ROWS_AT_ONCE,
 ) -> Counted:
     """Everything a report counts of a platform."""
     view = catalogue(folder, videos, users)
     log = stored(folder / "events", slates, events, piece=20_000)
-    found = counted(log, view, Span(), NoProgress(), releases=releases)
+    found = counted(log, view, Span(), NoProgress(), releases=releases, rows_at_once=rows_at_once)
     log.close()
     view.close()
     assert found is not None

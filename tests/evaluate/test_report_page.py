@@ -329,3 +329,21 @@ def test_only_releases_that_served_are_compared_online(releases: Counted) -> Non
     document = report_document(releases, Pair(pair().before, stranger))
     assert document.summary[0].lines == ["They did not both serve in this span."]
     assert any("r9 served nothing" in w for p in parts_of(document.sections[0]) for w in p.words)
+
+
+def test_a_log_read_in_parts_makes_the_same_figures(tmp_path: Path) -> None:
+    make, events = EventMaker(), []
+    for u in range(50):
+        for day in range(3):
+            events.append(make("impression", f"u{u}", at(day, 9 + u % 3), (u + day) % 7))
+            events.append(make("watch", f"u{u}", at(day, 10 + u % 3), (u + day) % 7, watch_s=9.0 * (u % 9), view_id=f"{u}-{day}"))  # fmt: skip
+    videos = [{"video_id": f"v{i}"} for i in range(7)]
+    users = [{"user_id": f"u{u}", "language": "de" if u % 2 else "en"} for u in range(50)]
+    whole = counts_of(tmp_path / "whole", videos, users, [], events)
+    parts = counts_of(tmp_path / "parts", videos, users, [], events, rows_at_once=70)
+    for question, sums in whole.sums.items():
+        a, b = Groups.of(sums, n_resamples=1), Groups.of(parts.sums[question], n_resamples=1)
+        assert a.names == b.names
+        assert a.counts == pytest.approx(b.counts)
+    for name in ("impressions", "relevant"):
+        assert gini_figure(whole, name).mean == pytest.approx(gini_figure(parts, name).mean)

@@ -183,7 +183,7 @@ def metrics(
     """Clicks, watch time, likes, retention of what was served, from slates and events."""
     from upnext.cli.metrics import run
 
-    run(since, until, by, time_zone, config, as_json, *consoles())
+    run(since, until, by, time_zone, config, as_json, consoles())
 
 
 @app.command()

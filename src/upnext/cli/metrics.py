@@ -31,10 +31,10 @@ def run(
     time_zone: str,
     config: Path | None,
     as_json: bool,
-    out: Console,
-    err: Console,
+    consoles: tuple[Console, Console],
 ) -> None:
-    """Prints one row per group, and one over everything."""
+    """Prints one row per group, and one over everything; results to the first console, remarks to the second."""
+    out, err = consoles
     span = Span(instant_us(since) if since else 0, instant_us(until) if until else None, time_zone)
     keys = tuple(key.strip() for key in by.split(",") if key.strip())
     log = readers(load(config))[1]

@@ -44,7 +44,7 @@ class Groups:
         column = frame.get_column("group").rank("dense").to_numpy().astype(np.int64) - 1
         table = np.zeros((int(row.max()) + 1 if len(row) else 0, len(names), len(COUNTS)))
         np.add.at(table, (row, column), frame.select(COUNTS).to_numpy())
-        flat = table.reshape(len(table), -1)
+        flat = table.reshape(len(table), len(names) * len(COUNTS))
         drawn = [w @ flat for w in resample(len(table), n_resamples=n_resamples, seed=seed)]
         draws = np.concatenate(drawn) if drawn else np.zeros((0, flat.shape[1]))
         shape = (len(draws), len(names), len(COUNTS))

@@ -302,9 +302,14 @@ def _units(rows: pl.DataFrame) -> Float64:
 def dealt(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """The sums of MAX_UNITS groups of viewers; `user_id` is then the group's number."""
     of_unit = list(dict.fromkeys([*keys, "user_id"]))
-    unit = (pl.col("user_id").cast(pl.String).hash(2) % MAX_UNITS).cast(pl.String).alias("user_id")
-    dealt = rows.with_columns(unit.cast(pl.Categorical)).group_by(of_unit)
-    return dealt.agg(pl.col(name).sum() for name in COUNTS).sort("user_id").select(rows.columns)
+    units = rows.with_columns(unit_of("user_id")).group_by(of_unit)
+    return units.agg(pl.col(name).sum() for name in COUNTS).sort("user_id").select(rows.columns)
+
+
+def unit_of(column: str) -> pl.Expr:
+    """Which of MAX_UNITS groups each viewer is dealt into, in the place of the viewer's id."""
+    unit = pl.col(column).cast(pl.String).hash(2) % MAX_UNITS
+    return unit.cast(pl.String).cast(pl.Categorical).alias(column)
 
 
 def _checked(question: Sequence[str]) -> tuple[str, ...]:

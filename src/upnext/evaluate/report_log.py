@@ -25,6 +25,7 @@ from upnext.evaluate.online import (
     dealt,
     in_span,
     log_ends,
+    unit_of,
     viewer_sums,
     with_keys,
 )
@@ -176,6 +177,8 @@ def _items(parts: _Parts, view: CatalogView, middle_us: int) -> Items:
 
 
 def _add_videos(found: _Gathering, rows: pl.DataFrame, is_one: bool) -> None:
+    """What videos got; of one part of several, viewers are dealt into units, as their sums are."""
+    rows = rows if is_one else rows.with_columns(unit_of("user_id"))
     seen = rows.filter(pl.col("is_seen") & pl.col("item_id").is_not_null())
     shown = seen.group_by("user_id", "item_id").agg(
         impressions=pl.len().cast(pl.Float64), relevant=pl.col("is_relevant").sum().cast(pl.Float64)
