@@ -124,7 +124,7 @@ def releases(tmp_path_factory: pytest.TempPathFactory) -> Counted:
                 release = f"r{1 + int(rng.integers(2))}"
                 items, propensity, n_eligible = _drawn(appeal, rng)
                 name, time_us = f"q{u}-{day}-{page}", at(day, 8 + page)
-                slates.append(slate(name, f"u{u}", time_us, [*items, 0], release_id=release, propensity=[*propensity, 1.0], n_eligible=[*n_eligible, 1]))  # fmt: skip
+                slates.append(slate(name, f"u{u}", time_us, [*items, 0], release_id=release, arms={"layout": "ab"[u % 2]}, propensity=[*propensity, 1.0], n_eligible=[*n_eligible, 1]))  # fmt: skip
                 for j, item in enumerate([*items, 0]):
                     said = {"request_id": name, "slot": j}
                     events.append(make("impression", f"u{u}", time_us, item, **said))
@@ -181,6 +181,17 @@ def test_a_release_that_is_better_by_half_is_told_so_in_words_and_by_segment(
     }
     gate = table(document.sections, "Figures of training and gate")["ndcg_at_10"]
     assert gate["difference"] == pytest.approx(0.1)
+
+
+def test_arms_are_compared_with_their_experiments_first_under_the_same_release(
+    releases: Counted,
+) -> None:
+    rows = table(report_document(releases, pair()).sections, "By arm")
+    assert list(rows) == [f"r{r} / layout={arm}" for r in (1, 2) for arm in "ab"]
+    against = "relevance rate against the first arm"
+    assert rows["r1 / layout=a"][against] == "–"
+    for release in ("r1", "r2"):  # the layout changes nothing
+        assert not excludes_zero(rows[f"{release} / layout=b"][against])
 
 
 def test_viewers_who_had_both_releases_are_paired() -> None:
@@ -266,7 +277,7 @@ def test_a_world_without_differences_has_about_one_comparison_in_twenty_beyond_c
 
 @pytest.mark.parametrize(
     ("key", "n_days", "enough"),
-    [("hour", 2, False), ("hour", 3, True), ("weekday", 13, False), ("weekday", 14, True),
+    [("hour", 2, False), ("hour", 3, True), ("weekday", 27, False), ("weekday", 28, True),
      ("month", 14, False), ("month", 61, True), ("season", 61, False), ("season", 365, True)],
 )  # fmt: skip
 def test_the_report_says_whether_there_are_days_enough(key: str, n_days: int, enough: bool) -> None:
@@ -347,3 +358,21 @@ def test_a_log_read_in_parts_makes_the_same_figures(tmp_path: Path) -> None:
         assert a.counts == pytest.approx(b.counts)
     for name in ("impressions", "relevant"):
         assert gini_figure(whole, name).mean == pytest.approx(gini_figure(parts, name).mean)
+
+
+def test_dealing_many_viewers_into_units_changes_no_figure_but_the_intervals(
+    releases: Counted, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = report_document(releases, pair())
+    for module in ("online", "group_figures", "report_bias"):
+        monkeypatch.setattr(f"upnext.evaluate.{module}.MAX_UNITS", 40)
+    dealt = report_document(releases, pair())
+    for a, b in zip(every_table(whole), every_table(dealt), strict=True):
+        for row, other in zip(a.rows, b.rows, strict=True):
+            for cell, its in zip(row, other, strict=True):
+                if isinstance(cell, Estimate) and isinstance(its, Estimate):
+                    assert its.mean == pytest.approx(cell.mean, nan_ok=True), (a.caption, row[0])
+                elif isinstance(cell, str):
+                    assert its == cell
+                else:
+                    assert its == pytest.approx(cell)

@@ -35,7 +35,7 @@ class Groups:
     def of(sums: ViewerSums, *, n_resamples: int = 1000, seed: int = 0) -> Groups:
         """The groups in the order of their key's values; several keys are one name, "a / b"."""
         key = pl.concat_str([pl.col(k).cast(pl.String) for k in sums.keys], separator=" / ")
-        frame = sums.frame.with_columns(group=key)
+        frame = sums.frame.select("user_id", *COUNTS, group=key)
         if frame.get_column("user_id").n_unique() > MAX_UNITS:
             frame = dealt(frame, ("group",))
         names = frame.get_column("group").unique().sort()

@@ -164,14 +164,17 @@ def _arms(counts: Counted, releases: tuple[str, str]) -> Section | None:
     if not len(frame):
         return None
     groups = Groups.of(ViewerSums(("release", "arm"), frame))
-    columns = [Column("release / experiment=arm"), Column("viewers", "count"), *(Column(*RATE_NAMES[rate]) for rate in SEGMENT_RATES), Column(*RATE_NAMES["ctr_served"])]  # fmt: skip
-    shown = [groups.rates(rate) for rate in (*SEGMENT_RATES, "ctr_served")]
+    columns = [Column("release / experiment=arm"), Column("viewers", "count"), *(Column(*RATE_NAMES[rate]) for rate in SEGMENT_RATES), *(Column(f"{RATE_NAMES[rate][0]} against the first arm", "change") for rate in SEGMENT_RATES)]  # fmt: skip
+    shown = [groups.rates(rate) for rate in SEGMENT_RATES]
     viewers = groups.count("viewers")
+    experiments = [name.rsplit("=", 1)[0] for name in groups.names]  # with their release
+    firsts = [experiments.index(name) for name in experiments]
     rows: list[list[Cell]] = [
-        [name, float(viewers[i]), *(figures[i] for figures in shown)]
+        [name, float(viewers[i]), *(figures[i] for figures in shown),
+         *(groups.change(rate, firsts[i], i) if firsts[i] != i else "–" for rate in SEGMENT_RATES)]
         for i, name in enumerate(groups.names)
-    ]
-    words = ["Rates of each arm under each release. Which arm is better is a question for the experiment's own report, which knows the assignment."]  # fmt: skip
+    ]  # fmt: skip
+    words = ["Rates of each arm under each release. Whether an arm is better is a question for the experiment's own report, which knows the assignment and who looked when."]  # fmt: skip
     return Section("Experiments' arms", words, [Table("By arm", columns, rows)])
 
 

@@ -49,9 +49,10 @@ def enough_days(key: str, days: Sequence[date]) -> tuple[bool, str]:
     if key == "weekday":
         fewest = min(Counter(day.weekday() for day in days).values())
         fewest = fewest if len({day.weekday() for day in days}) == 7 else 0
-        enough = fewest >= 2
-        rough = ", roughly" if enough and fewest < 4 else ""
-        return enough, f"Each weekday occurs at least {fewest} times: weekdays {'can' if enough else 'can not'} be told apart{rough}."  # fmt: skip
+        enough = fewest >= 4
+        if not enough:
+            return False, f"Each weekday occurs at least {fewest} times: weekdays can not be told apart from the chance of single days; that takes four weeks."  # fmt: skip
+        return True, f"Each weekday occurs at least {fewest} times: weekdays can be told apart."
     if key == "month":
         whole = [m for m, n in Counter((d.year, d.month) for d in days).items() if n >= 28]
         enough = len(whole) >= 2

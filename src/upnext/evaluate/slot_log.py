@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from upnext.events.slate import SlateRecord
 
-ROWS_AT_ONCE: Final = 8_000_000
+ROWS_AT_ONCE: Final = 4_000_000  # about 2.5 GB at its peak
 NO_RELEASE: Final = "none"
 ARM_SEPARATOR: Final = "\x1f"  # between "experiment=arm" and the next, in the column `arms`
 
