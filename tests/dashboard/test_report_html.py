@@ -27,6 +27,7 @@ def document() -> Document:
     names = [HOSTILE, "b", "c"]
     rows = [[name, float(1000 * i), figure(0.1 * i), figure(0.05 * i - 0.02), figure(12.0)] for i, name in enumerate(names)]  # fmt: skip
     columns = [Column("group"), Column("viewers", "count"), Column("rate", "share"), Column("change", "change"), Column("watch", "seconds")]  # fmt: skip
+    rows.append(["no figure", 0.0, "–", "–", "–"])
     long = Table("Long", [Column("day"), Column("n", "count")], [[f"d{i}", float(i)] for i in range(30)])  # fmt: skip
     kinds = Table("Rates", [Column("rate"), Column("a", "row")], [["x", figure(0.5)], ["y", 7.0]], row_kinds=["share", "count"])  # fmt: skip
     unknown = Estimate(float("nan"), float("nan"), float("nan"), 0, "not identifiable")
