@@ -292,6 +292,9 @@ def test_dealing_viewers_into_groups_keeps_the_width_of_the_interval(
     whole = one_of(log)
     monkeypatch.setattr("upnext.evaluate.online.MAX_UNITS", 300)
     dealt = one_of(log)
+    [of_day] = online_metrics(log, [("day", "arm")], n_resamples=5).tables[("day", "arm")]
+    assert of_day.counts["viewers"] == 1500
+    assert of_day.rates["ctr_seen"].mean == whole.mean
     assert whole.mean == dealt.mean
     # a standard deviation from 300 groups is itself known to 1 / sqrt(600) = 4 %, and 1,000 draws add as much
     assert (dealt.high - dealt.low) == pytest.approx(whole.high - whole.low, rel=0.2)

@@ -206,12 +206,15 @@ def report(
             "--offline", help="Also compare both releases' lists on one window; takes minutes."
         ),
     ] = False,
+    time_zone: Annotated[
+        str, typer.Option(help="Whose midnight parts the days (an IANA name).")
+    ] = "UTC",
     config: Config = None,
 ) -> None:
     """Write a page: what changed between two releases, seasonality, bias; with intervals."""
     from upnext.cli.report import Asked, run
 
-    run(Asked(out, compare, since, until, json_file, offline, config), *consoles())
+    run(Asked(out, compare, since, until, json_file, offline, time_zone, config), *consoles())
 
 
 @app.command()

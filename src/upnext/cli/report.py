@@ -33,6 +33,7 @@ class Asked:
     until: str | None = None
     json_file: Path | None = None
     offline: bool = False
+    time_zone: str = "UTC"
     config: Path | None = None
 
 
@@ -44,10 +45,9 @@ def run(asked: Asked, out: Console, err: Console) -> None:
     check_plots()
     settings = load(asked.config)
     view, log, releases = readers(settings)
-    span = Span(
-        instant_us(asked.since) if asked.since else 0,
-        instant_us(asked.until) if asked.until else None,
-    )
+    since_us = instant_us(asked.since) if asked.since else 0
+    until_us = instant_us(asked.until) if asked.until else None
+    span = Span(since_us, until_us, asked.time_zone)
     if asked.compare is not None and asked.compare[0] == asked.compare[1]:
         raise expected("report: --compare", "two different releases", asked.compare[0])
     manifests = [releases.open(i, verify=False).manifest for i in asked.compare or ()]

@@ -303,7 +303,7 @@ def dealt(rows: pl.DataFrame, keys: Sequence[str]) -> pl.DataFrame:
     """The sums of MAX_UNITS groups of viewers; `user_id` is then the group's number."""
     of_unit = list(dict.fromkeys([*keys, "user_id"]))
     units = rows.with_columns(unit_of("user_id")).group_by(of_unit)
-    return units.agg(pl.col(name).sum() for name in COUNTS).sort("user_id").select(rows.columns)
+    return units.agg(pl.col(name).sum() for name in COUNTS).sort(of_unit)
 
 
 def unit_of(column: str) -> pl.Expr:
