@@ -90,9 +90,9 @@ class Span:
 
     def __post_init__(self) -> None:
         if self.until_us is not None and self.until_us <= self.from_us:
-            raise expected("metrics: --until", "an instant after --from", self.until_us)
+            raise expected("--until", "an instant after --from", self.until_us)
         if self.time_zone not in available_timezones():
-            raise expected("metrics: time zone", 'an IANA name such as "Europe/Paris"', self.time_zone)  # fmt: skip
+            raise expected("--time-zone", 'an IANA name such as "Europe/Paris"', self.time_zone)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
