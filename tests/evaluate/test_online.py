@@ -85,7 +85,7 @@ def _of_slot(
     "by", [(), ("day",), ("surface", "arm"), ("day", "surface", "release", "arm")]
 )
 def test_a_recount_from_the_raw_log_equals_the_report(tmp_path: Path, by: tuple[str, ...]) -> None:
-    for seed in range(3):
+    for seed in range(2):
         log = simulated_log(tmp_path / str(seed), seed)
         expected = recount(*rows_of_log(log), by)
         groups = online_metrics(log, [by], n_resamples=5).tables[by]

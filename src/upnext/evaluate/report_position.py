@@ -16,7 +16,7 @@ import polars as pl
 from upnext.core.types import Estimate
 from upnext.evaluate.bootstrap import NOT_IDENTIFIABLE, ratio
 from upnext.evaluate.group_figures import Groups
-from upnext.evaluate.off_policy import MEAN_WEIGHT_GAP, SMALLEST_SAMPLE
+from upnext.evaluate.off_policy.support import SMALLEST_SAMPLE, SUPPORT_GAP
 from upnext.evaluate.online import ViewerSums
 from upnext.evaluate.report_document import Column, Plot, Section, Series, Table
 from upnext.evaluate.report_log import Counted, ratio_by_viewer
@@ -84,7 +84,7 @@ def uniform_click_rate(rows: pl.DataFrame) -> Estimate:
     n, total, squared = (float(rows.get_column(c).sum()) for c in ("slots", "weight", "weight_squared"))  # fmt: skip
     mean, n_effective = total / n, total**2 / squared
     error = np.sqrt(max(0.0, squared / n - mean**2) / n)
-    if n_effective < SMALLEST_SAMPLE or abs(mean - 1.0) > max(MEAN_WEIGHT_GAP, 4 * error):
+    if n_effective < SMALLEST_SAMPLE or abs(mean - 1.0) > max(SUPPORT_GAP, 4 * error):
         return Estimate(np.nan, np.nan, np.nan, n_effective, NOT_IDENTIFIABLE)
     figure = ratio(*ratio_by_viewer(rows, "weighted_click", "weight"))
     return Estimate(figure.mean, figure.low, figure.high, n_effective, figure.verdict)
