@@ -16,9 +16,10 @@ from upnext.core.types import Float64
 from upnext.evaluate.bootstrap import interval, paired_difference
 from upnext.evaluate.gather import offline_parts
 from upnext.evaluate.metrics import Places, measure
-from upnext.evaluate.offline import PastHydrator, Window, advance, lists_of
+from upnext.evaluate.offline import PastHydrator, advance, lists_of
 from upnext.evaluate.report_document import Cell, Column, Table
 from upnext.evaluate.split import Split
+from upnext.evaluate.window import Window
 from upnext.events.log import SqliteEventLog
 from upnext.features.counters import CounterTable
 from upnext.features.replay import PastState
