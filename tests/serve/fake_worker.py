@@ -82,6 +82,7 @@ def brain(settings: Settings) -> Brain:
         rows=view,
         slates=slates,
         surfaces=settings.surfaces,
+        weights=lambda surface, arms: settings.surfaces[surface].weights,
         chores=lambda cards, _: [Chore("catalogue", 0.1, view.refresh)],
         users=lambda n: view.users().slice(0, n).to_pylist(),
     )

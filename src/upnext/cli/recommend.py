@@ -15,12 +15,14 @@ from upnext.core.clock import SystemClock
 from upnext.core.errors import Unavailable
 from upnext.core.randomness import key_of
 from upnext.core.types import Request
+from upnext.evaluate.experiments.store import ExperimentStore
 from upnext.events.log import SqliteEventLog
 from upnext.explain.slots import SlotExplanation, explain_slots
 from upnext.features.live import StateReader, StateWriter
 from upnext.pipeline.assemble import Parts
 from upnext.pipeline.serving import Serving
 from upnext.serve.supervisor import claimed
+from upnext.serve.trials import TrialsFollower
 from upnext.settings.settings import Settings, load
 from upnext.state.lmdb_state import LmdbState
 
@@ -48,6 +50,9 @@ def run(
             settings.retrieval,
         )  # fmt: skip
         serving = Serving(parts, releases, clock, reader=reader)
+        experiments = ExperimentStore(settings.experiments_path)
+        trials = TrialsFollower(experiments, releases, settings, serving)
+        trials.follow()
         now_us = clock.now_us()
         request = Request(
             request_id=f"recommend-{now_us}",
@@ -58,13 +63,14 @@ def run(
             seed=key_of("recommend", user, now_us),
             current_video_id=video,
         )
-        answer = serving.pipeline.recommend(request)
-    weights = serving.pipeline.surface(surface).config.weights
+        answer = serving.answering.recommend(request)
+    weights = trials.weights(surface, answer.query.arms)
     slots = explain_slots(answer.record, weights)
     titles = [str(row.get("title") or "") for row in view.videos(answer.slate.item_id)]
     if as_json:
         rows = [asdict(slot) | {"title": title} for slot, title in zip(slots, titles, strict=True)]
-        out.file.write(json.dumps({"degraded": answer.trace.degraded, "slots": rows}) + "\n")
+        said = {"degraded": answer.trace.degraded, "arms": dict(answer.query.arms), "slots": rows}
+        out.file.write(json.dumps(said) + "\n")
         return
     _draw(slots, titles, explain, answer.trace.degraded, out)
     if explain:
@@ -75,7 +81,10 @@ def run(
             f"fetched: {fetched}; unique {answer.trace.n_unique}; removed: {removed}",
             highlight=False,
         )
-        out.print(f"release {answer.record.release_id}; stages in ms: {stages}", highlight=False)
+        arms = "".join(f"; {name}: {arm}" for name, arm in answer.query.arms.items())
+        out.print(
+            f"release {answer.record.release_id}; stages in ms: {stages}{arms}", highlight=False
+        )
 
 
 def _catch_up(settings: Settings, log: SqliteEventLog) -> None:

@@ -6,6 +6,7 @@ Letters of array shapes: n candidates, k slots, t tasks, d dimensions, h history
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -159,6 +160,12 @@ class Query:
             met = np.concatenate([met, self.served])
             met.sort()
         object.__setattr__(self, "left_out", IdSet(met))
+
+    def with_arms(self, arms: Mapping[str, str]) -> Query:
+        """The same, of a viewer in these arms."""
+        changed = copy(self)  # `left_out` need not be made again
+        object.__setattr__(changed, "arms", arms)
+        return changed
 
 
 @dataclass(frozen=True, slots=True)

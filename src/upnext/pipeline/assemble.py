@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Final
 
 from upnext.catalog.view import CatalogView
 from upnext.core.protocols import Filter, Hydrator, Source
@@ -44,6 +45,9 @@ from upnext.retrieval.relevant import Relevant
 from upnext.retrieval.trending import Trending
 
 NO_RELEASE = "none"
+SOURCES: Final = (
+    "relevant", "item_to_item", "popular", "trending", "local", "fresh", "followed",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -74,6 +78,17 @@ class Assembled:
             refresh = getattr(source, "refresh", None)
             if refresh is not None:
                 refresh(time_us)
+
+    def with_surface(
+        self, name: str, config: SurfaceConfig, arms: Mapping[str, str], parts: Parts
+    ) -> Pipeline:
+        """The pipeline with one surface under other settings, for the viewers of these arms; all else is shared."""
+        surface = _surface(config, self.sources, parts, self.release)
+        if config != parts.surfaces[name]:  # whatever differs makes other slates likely
+            digest = _digest(config.model_dump_json())
+            surface = replace(surface, policy_version=f"{surface.policy_version}-{digest}")
+        surfaces = {**self.pipeline.surfaces, name: replace(surface, arms=dict(arms))}
+        return replace(self.pipeline, surfaces=surfaces)
 
 
 def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RELEASE) -> Assembled:
@@ -180,5 +195,9 @@ def _surface(
         Quota(sources[name], k) for name, k in config.sources.items() if k > 0 and name in sources
     )
     policy_settings = config.policy.model_dump_json()
-    digest = hashlib.sha256(policy_settings.encode()).hexdigest()[:8]
-    return Surface(config, quotas, policy, f"plackett-luce-{digest}", policy_settings)
+    version = f"plackett-luce-{_digest(policy_settings)}"
+    return Surface(config, quotas, policy, version, policy_settings)
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

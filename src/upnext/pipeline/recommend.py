@@ -75,6 +75,7 @@ class Surface:
     policy: Policy
     policy_version: str
     policy_settings: str  # as JSON, for the log of slates
+    arms: Mapping[str, str] = field(default_factory=dict)  # {experiment: arm} of its viewers
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,7 @@ class Pipeline:
         `cheap` skips the personal sources and the ranker, flagged; `share` lets idle cores take a part of the ranking."""
         trace, timer = Trace(), Timer()
         surface = self.surface(request.surface)
-        query = self.hydrator.hydrate(request)
+        query = self._query(request, surface)
         trace.degraded.extend(query.degraded)
         if cheap:
             trace.degraded.append("cheap")
@@ -127,7 +128,7 @@ class Pipeline:
         """The caller's own candidates, filtered, scored and arranged as a page of `request.size`."""
         trace, timer = Trace(), Timer()
         surface = self.surface(request.surface)
-        query = self.hydrator.hydrate(request)
+        query = self._query(request, surface)
         trace.degraded.extend(query.degraded)
         ids = np.asarray(item_ids, np.int64)
         given = Candidates.of_source("given", ids, np.linspace(1, 0, len(ids), dtype=np.float32))
@@ -157,6 +158,10 @@ class Pipeline:
         """Features, predictions and value of the candidates of a hydrated query, cut to what the ranker takes."""
         surface = self.logged_surface(query.request.surface)
         return self._score(query, surface, candidates, Trace(), Timer())
+
+    def _query(self, request: Request, surface: Surface) -> Query:
+        query = self.hydrator.hydrate(request)
+        return query.with_arms(surface.arms) if surface.arms else query
 
     def _candidates(
         self, query: Query, surface: Surface, trace: Trace, timer: Timer, *, cheap: bool

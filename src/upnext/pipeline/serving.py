@@ -1,7 +1,7 @@
-"""A running pipeline that follows the stores: the catalogue, the counters, the current release.
+"""A running pipeline that follows the stores: the catalogue, the counters, the current release, the experiments.
 
-One process has one. Requests read `.pipeline`, a single reference, so a request pins one release; a new release is loaded and warmed
-beside the old one and swapped in by one assignment. A damaged one is refused with the file's name and the old one stays; a process that
+One process has one. Requests read `.answering`, a single reference, so a request pins one release and one variant; a new release is loaded
+and warmed beside the old one and swapped in by one assignment, with the variants of all arms. A damaged one is refused with the file's name and the old one stays; a process that
 starts on a damaged one takes the latest that was current before and is whole.
 """
 
@@ -25,6 +25,7 @@ from upnext.pipeline.assemble import NO_RELEASE, Assembled, Parts, assemble
 from upnext.pipeline.ladder import votes
 from upnext.pipeline.recommend import Pipeline
 from upnext.pipeline.release_parts import ReleaseParts
+from upnext.pipeline.variants import NoTrials, Trials, Variants
 
 log = logging.getLogger(__name__)
 ACTIVE = VIDEO_STATUSES.index("active")
@@ -51,12 +52,20 @@ class Serving:
         self._threads = threads
         self._lock = threading.Lock()  # of the swap and of what changes the release's tables
         self._refused: str | None = None
+        self._trials: Trials = NoTrials()
+        self._of_arms: dict[str, Assembled] = {}  # by release_id: those that arms serve
         self._assembled = self._first()
+        self._answering = self._made()
 
     @property
     def pipeline(self) -> Pipeline:
-        """What answers now."""
+        """The current release's, what answers viewers of no arm."""
         return self._assembled.pipeline
+
+    @property
+    def answering(self) -> Variants:
+        """What answers now."""
+        return self._answering
 
     @property
     def view(self) -> CatalogView:
@@ -73,9 +82,9 @@ class Serving:
         was_empty = not self._parts.view.n_items
         with self._lock:
             changed = self._parts.view.refresh()
-            if len(changed):
-                self._assembled.allowed.clear()
-                self._bring(self._assembled, changed)
+            for assembled in self._all() if len(changed) else ():
+                assembled.allowed.clear()
+                self._bring(assembled, changed)
         if was_empty and len(changed):
             self._warm(self._assembled)
         return changed
@@ -84,7 +93,21 @@ class Serving:
         """Reads changed counters and makes the popularity-like lists anew."""
         if self._reader is not None:
             self._reader.refresh_counters()
-        self._assembled.refresh_lists(self._clock.now_us())
+        for assembled in self._all():
+            assembled.refresh_lists(self._clock.now_us())
+
+    def follow_trials(self, trials: Trials) -> None:
+        """Swaps in the experiments that run; a release that only an arm serves is loaded beside the current one.
+
+        Raises UpNextError where that can't be loaded; the experiments then stay as they were."""
+        wanted = {variant.release_id for variant in trials.variants()} - {None}
+        have = {one.pipeline.release_id: one for one in self._all()}
+        loaded = {one: have.get(one) or self._loaded(one) for one in wanted if one is not None}
+        with self._lock:
+            for release_id in loaded.keys() - have.keys():
+                self._bring_later(loaded[release_id])
+            self._trials, self._of_arms = trials, loaded
+            self._answering = self._made()
 
     def follow_release(self) -> bool:
         """Swaps in the current release if it is another -> whether it did.
@@ -97,16 +120,25 @@ class Serving:
             self._refused = None
             return False
         try:
-            assembled = self._loaded(current)
+            assembled = self._of_arms.get(current) or self._loaded(current)
         except UpNextError:
             self._refused = current
             raise
         with self._lock:
             self._bring_later(assembled)
             self._assembled = assembled
+            self._answering = self._made()
         self._refused = None
         log.info("release swapped in", extra={"release_id": current})
         return True
+
+    def _all(self) -> list[Assembled]:
+        """The current release and those of arms, each once."""
+        others = [one for one in self._of_arms.values() if one is not self._assembled]
+        return [self._assembled, *others]
+
+    def _made(self) -> Variants:
+        return Variants(self._assembled, self._of_arms, self._parts, self._trials)
 
     def _first(self) -> Assembled:
         for release_id in self._standing():

@@ -95,6 +95,7 @@ class FeedAnswer(msgspec.Struct):
     n_repeats: int
     release_id: str
     policy_version: str
+    arms: dict[str, str]  # {experiment: arm} of the viewer on this surface
 
 
 class EventsBody(msgspec.Struct):
@@ -154,6 +155,7 @@ class ExplainAnswer(msgspec.Struct):
     degraded: list[str]
     release_id: str
     policy_version: str
+    arms: dict[str, str]
     time_us: int
     trace: dict[str, Any]
 

@@ -22,7 +22,7 @@ from upnext.serve.access import Access
 from upnext.serve.api_types import HealthAnswer
 from upnext.serve.background import Background, Chore
 from upnext.serve.cards import Cards, VideoRows
-from upnext.serve.feed import Feed, Ids, RunningPipeline, SlateLog
+from upnext.serve.feed import Feed, Ids, RunningPipeline, SlateLog, WeightsOf
 from upnext.serve.http_edge import JSON, error_answer, guarded
 from upnext.serve.intake_client import IntakeClient
 from upnext.serve.openapi import openapi
@@ -52,6 +52,7 @@ class Brain:
     slates: SlateLog
     surfaces: Mapping[str, SurfaceConfig]
     chores: Callable[[Cards, WorkerMetrics], list[Chore]]  # followed in the background
+    weights: WeightsOf  # of the value, by surface and arms
     users: Callable[[int], list[dict[str, Any]]] = lambda n: []  # some users' rows, to pick from
     refused_release: Callable[[], str | None] = lambda: None  # the current one while it is damaged
     close: Callable[[], None] = lambda: None
@@ -88,8 +89,9 @@ def create_app(
     intake = IntakeClient(intake_socket)
     access = Access(settings.serve.api_keys)
     feed = Feed(
-        brain.pipeline, brain.surfaces, brain.rows, cards, intake, brain.slates, metrics, clock
-    )
+        brain.pipeline, brain.surfaces, brain.weights, brain.rows, cards, intake, brain.slates,
+        metrics, clock,
+    )  # fmt: skip
     background = Background(brain.chores(cards, metrics), metrics)
 
     @asynccontextmanager

@@ -39,6 +39,9 @@ MAX_DRAWS: Final = 8  # of pages asked at once, each round stores at least one
 LOG_PATIENCE_S: Final = 3.0
 UNLOGGED: Final = "unlogged"
 _T = TypeVar("_T")
+WeightsOf = Callable[
+    [str, Mapping[str, str]], Mapping[str, float]
+]  # (surface, arms) -> of the value
 
 
 class RunningPipeline(Protocol):
@@ -95,6 +98,7 @@ class Feed:
         self,
         pipeline: Callable[[], RunningPipeline],
         surfaces: Mapping[str, SurfaceConfig],
+        weights: WeightsOf,
         ids: Ids,
         cards: Cards,
         intake: IntakeClient,
@@ -104,6 +108,7 @@ class Feed:
     ) -> None:
         self._pipeline = pipeline
         self._surfaces = surfaces
+        self._weights = weights
         self._ids = ids
         self._cards = cards
         self._intake = intake
@@ -164,8 +169,7 @@ class Feed:
         record = await self.look_up(self._slates.slate, request_id)
         if record is None:
             raise NotFound(f"request {request_id!r:.200}: no slate is logged under this id")
-        surface = self._surfaces.get(record.surface)
-        weights = surface.weights if surface is not None else {}
+        weights = await self.look_up(self._weights, record.surface, record.arms)
         said = explain_slot(record, video_id, weights)
         given = {name: getattr(said, name) for name in _SHARED}
         return ExplainAnswer(
@@ -175,6 +179,7 @@ class Feed:
             contributions=dict(said.contributions),
             degraded=list(said.degraded),
             time_us=record.time_us,
+            arms=record.arms,
             trace=record.trace,
         )
 
@@ -216,6 +221,7 @@ class Feed:
             answer = page.answer
             n_slots = len(answer.items)
             self._metrics.page(answer.surface, n_slots, answer.n_repeats, answer.degraded)
+            self._metrics.arms(answer.arms)
             return page
         raise Unavailable("other pages of this session are being drawn; try again")
 
@@ -261,6 +267,7 @@ class Feed:
             n_repeats=n_repeats,
             release_id=record.release_id,
             policy_version=record.policy_version,
+            arms=record.arms,
         )
 
     def _items(self, record: SlateRecord) -> list[FeedItem]:

@@ -1,7 +1,7 @@
 """`python -m upnext.serve.worker`: one worker, started by the supervisor.
 
-It opens the stores read-only, assembles the current release's pipeline, and follows both in the background: the catalogue and the
-release pointer every second, the counters every two.
+It opens the stores read-only, assembles the current release's pipeline, and follows both in the background: the catalogue,
+the release pointer and the experiments every second, the counters every two.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
 from upnext.core.clock import Clock, SystemClock
 from upnext.core.errors import UpNextError
+from upnext.evaluate.experiments.store import ExperimentStore
 from upnext.events.log import SqliteEventLog
 from upnext.features.live import StateReader
 from upnext.pipeline.assemble import Parts
@@ -27,6 +28,7 @@ from upnext.serve.cards import Cards
 from upnext.serve.child import read_errand
 from upnext.serve.log_lines import log_as_json
 from upnext.serve.run_worker import run_worker
+from upnext.serve.trials import TrialsFollower
 from upnext.serve.worker_metrics import WorkerMetrics
 from upnext.settings.settings import Settings
 from upnext.state.lmdb_state import LmdbState
@@ -35,6 +37,7 @@ log = logging.getLogger(__name__)
 CATALOG_EVERY_S: Final = 1.0
 COUNTERS_EVERY_S: Final = 2.0
 RELEASE_EVERY_S: Final = 1.0
+TRIALS_EVERY_S: Final = 1.0
 CARDS_EVERY_S: Final = 15.0
 
 
@@ -70,6 +73,11 @@ def brain_of(settings: Settings, clock: Clock | None = None) -> Brain:
     releases = ReleaseStore(settings.releases_path)
     threads = settings.serve.ranker_threads
     serving = Serving(parts, releases, clock, reader=reader, threads=threads)
+    trials = TrialsFollower(ExperimentStore(settings.experiments_path), releases, settings, serving)
+    try:
+        trials.follow()  # before the first request: a restart moves nobody to the base
+    except UpNextError as error:  # said again, and counted, at each turn of the chore
+        log.error("experiments can't be followed", extra={"error": str(error)})
 
     def users(n: int) -> list[dict[str, Any]]:
         return list(view.users(n).to_pylist())
@@ -80,18 +88,21 @@ def brain_of(settings: Settings, clock: Clock | None = None) -> Brain:
         view.close()
 
     return Brain(
-        pipeline=lambda: serving.pipeline,
+        pipeline=lambda: serving.answering,
         rows=view,
         slates=slates,
         surfaces=settings.surfaces,
-        chores=lambda cards, metrics: _chores(serving, cards, metrics),
+        weights=trials.weights,
+        chores=lambda cards, metrics: _chores(serving, trials, cards, metrics),
         users=users,
         refused_release=lambda: serving.refused,
         close=close,
     )
 
 
-def _chores(serving: Serving, cards: Cards, metrics: WorkerMetrics) -> list[Chore]:
+def _chores(
+    serving: Serving, trials: TrialsFollower, cards: Cards, metrics: WorkerMetrics
+) -> list[Chore]:
     def follow_release() -> None:
         try:
             if serving.follow_release():
@@ -104,6 +115,7 @@ def _chores(serving: Serving, cards: Cards, metrics: WorkerMetrics) -> list[Chor
         Chore("catalogue", CATALOG_EVERY_S, serving.follow_catalog),
         Chore("counters", COUNTERS_EVERY_S, serving.follow_counters),
         Chore("release", RELEASE_EVERY_S, follow_release),
+        Chore("experiments", TRIALS_EVERY_S, trials.follow),
         Chore("cards", CARDS_EVERY_S, cards.age),
     ]
 

@@ -19,6 +19,10 @@ class WorkerMetrics:
         self._degraded = Counter(
             "upnext_degraded", "Pages that had to go without", ["what"], registry=self.registry
         )
+        self._arms = Counter(
+            "upnext_arm_pages", "Pages of an experiment's arm", ["experiment", "arm"],
+            registry=self.registry,
+        )  # fmt: skip
         self._slots = Counter("upnext_slots", "Videos shown", ["surface"], registry=self.registry)
         self._repeats = Counter("upnext_repeats", "Videos shown again", registry=self.registry)
         self.empty = Counter("upnext_empty_pages", "Pages without a video", registry=self.registry)
@@ -67,6 +71,11 @@ class WorkerMetrics:
             self.empty.inc()
         for what in degraded:
             self._degraded.labels(what).inc()
+
+    def arms(self, arms: Mapping[str, str]) -> None:
+        """Counts one page for each experiment that its viewer is in."""
+        for experiment, arm in arms.items():
+            self._arms.labels(experiment, arm).inc()
 
     def stages(self, stage_ms: Mapping[str, float]) -> None:
         """Counts the time of each stage of a request."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import os
 import tomllib
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -188,6 +189,11 @@ class Settings(Section):
         return self.folder / "releases"
 
     @property
+    def experiments_path(self) -> Path:
+        """The definitions of experiments."""
+        return self.folder / "experiments"
+
+    @property
     def run_path(self) -> Path:
         """Sockets and pids of a running system."""
         return self.folder / "run"
@@ -227,9 +233,14 @@ def _line(name: str, error: Any) -> str:
     if error["type"] != "extra_forbidden":
         return f"{name}: {where}: {error['msg']}, got {error['input']!r}"
     known = _known_keys(error["loc"][:-1])
-    near = difflib.get_close_matches(str(error["loc"][-1]), known, n=1, cutoff=0.5)
-    hint = f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(sorted(known))}"
-    return f"{name}: unknown key {where!r}{hint}"
+    return f"{name}: unknown key {where!r}{nearest(str(error['loc'][-1]), known)}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """What an error says behind an unknown word: the known one that is most like it, else all of them."""
+    known = sorted(known)
+    near = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else f"; known: {', '.join(known)}"
 
 
 def _known_keys(loc: tuple[Any, ...]) -> list[str]:

@@ -50,11 +50,7 @@ class Layer:
 
     def bucket(self, unit_id: str) -> int:
         """0 .. N_BUCKETS - 1 of one unit."""
-        text = unit_id.rstrip("\0")  # as numpy's strings end
-        hashed = _FNV_START
-        for character in text:
-            hashed = ((hashed ^ ord(character)) * _FNV_PRIME) & _MASK
-        return _mixed_int(_mixed_int(hashed) ^ self.key) % N_BUCKETS
+        return bucket_of(self.key, unit_hash(unit_id))
 
     def buckets(self, unit_ids: Sequence[str]) -> Int64:
         """int64[n]: the same of many units."""
@@ -88,6 +84,19 @@ class Allocation:
         """{arm: percent of the layer's units}."""
         n = np.bincount(self.arm_of_bucket[self.owned], minlength=len(self.arms))
         return {arm: float(100 * n[row] / N_BUCKETS) for row, arm in enumerate(self.arms)}
+
+
+def unit_hash(unit_id: str) -> int:
+    """64 bits of an id, from which `bucket_of` makes its bucket in any layer."""
+    hashed = _FNV_START
+    for character in unit_id.rstrip("\0"):  # as numpy's strings end
+        hashed = ((hashed ^ ord(character)) * _FNV_PRIME) & _MASK
+    return _mixed_int(hashed)
+
+
+def bucket_of(layer_key: int, hashed: int) -> int:
+    """0 .. N_BUCKETS - 1: where a unit of this `unit_hash` falls in the layer of this key."""
+    return _mixed_int(hashed ^ layer_key) % N_BUCKETS
 
 
 def allocate(

@@ -1,0 +1,141 @@
+"""What an experiment is: its arms, who is in them, what they change, what it is judged by, and when it ran.
+
+A definition is a value in a file of its own. It stays after the end, so that slates logged under an arm can always be explained, and
+its name is never used again.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, Final, Literal
+
+import msgspec
+import numpy as np
+
+from upnext.core.errors import InvalidInput, expected
+from upnext.core.types import Bool
+from upnext.evaluate.experiments.assignment import N_BUCKETS, NO_ARM, Allocation, Layer
+
+Kind = Literal["ab", "interleaving"]
+INTERLEAVED: Final = "interleaved"  # what slates of an interleaving log as their arm
+_NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One side: who is in it and what differs from the base."""
+
+    share: float  # percent of the layer's viewers
+    buckets: bytes  # the layer's buckets that it owns, a bit each
+    surfaces: dict[
+        str, Any
+    ] = {}  # settings that differ, nested as in upnext.toml: {surface: {key: value}}
+    release_id: str | None = None  # None: the current one
+
+    def owned(self) -> Bool:
+        """bool[N_BUCKETS]."""
+        bits = np.frombuffer(self.buckets, np.uint8)
+        return np.unpackbits(bits, count=N_BUCKETS).astype(np.bool_)
+
+
+class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Arms that exclude each other on some surfaces; the first one is the control."""
+
+    name: str
+    kind: Kind = "ab"
+    layer: str
+    salt: str
+    surfaces: list[str]  # where viewers are exposed
+    arms: dict[str, Arm]
+    started_us: int
+    stopped_us: int | None = None
+    metrics: list[str] = []  # what decides; the report corrects for how many they are
+    guardrails: dict[str, float] = {}  # metric -> the relative loss that is too much
+
+    @property
+    def control(self) -> str:
+        """The arm that the others are compared with."""
+        return next(iter(self.arms))
+
+    @property
+    def is_running(self) -> bool:
+        """Whether viewers are assigned."""
+        return self.stopped_us is None
+
+    def allocation(self) -> Allocation:
+        """Who is in which arm."""
+        owner = np.full(N_BUCKETS, NO_ARM)
+        for row, arm in enumerate(self.arms.values()):
+            owner[arm.owned()] = row
+        return Allocation(Layer(self.layer), tuple(self.arms), owner)
+
+    def with_allocation(self, allocation: Allocation) -> Experiment:
+        """The same with these buckets."""
+        shares = allocation.shares()
+        arms = {
+            name: msgspec.structs.replace(
+                arm, share=shares[name], buckets=bitmap(allocation.arm_of_bucket == row)
+            )
+            for row, (name, arm) in enumerate(self.arms.items())
+        }
+        return msgspec.structs.replace(self, arms=arms)
+
+    def changed_keys(self, surface: str) -> set[str]:
+        """Dotted keys below the surface that any arm sets, "release" where one serves its own."""
+        keys = {key for arm in self.arms.values() for key in dotted(arm.surfaces.get(surface, {}))}
+        return keys | {"release" for arm in self.arms.values() if arm.release_id is not None}
+
+
+def bitmap(owned: Bool) -> bytes:
+    """The bits of owned bool[N_BUCKETS]."""
+    return np.packbits(owned).tobytes()
+
+
+def dotted(changes: dict[str, Any], above: str = "") -> dict[str, Any]:
+    """{"policy.temperature": 0.8} of {"policy": {"temperature": 0.8}}."""
+    found: dict[str, Any] = {}
+    for key, value in changes.items():
+        if isinstance(value, dict):
+            found |= dotted(value, f"{above}{key}.")
+        else:
+            found[above + key] = value
+    return found
+
+
+def overlaid(base: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """base with the changes set, table by table."""
+    merged = dict(base)
+    for key, value in changes.items():
+        below = merged.get(key)
+        if isinstance(value, dict) and isinstance(below, dict):
+            value = overlaid(below, value)
+        merged[key] = value
+    return merged
+
+
+def check_name(what: str, name: str) -> None:
+    """Raises InvalidInput for what can't be a file's name and a label everywhere."""
+    if not _NAME.fullmatch(name):
+        raise expected(what, "1 to 64 of a-z, 0-9, - and _, a letter or digit first", name)
+
+
+def check_apart(new: Experiment, running: list[Experiment]) -> None:
+    """Raises InvalidInput where a viewer could be in two experiments that set the same key.
+
+    Those of one layer share no viewer, so only other layers are looked at."""
+    for other in running:
+        if other.layer == new.layer:
+            continue
+        for surface in sorted(set(new.surfaces) & set(other.surfaces)):
+            both = _clash(new, other, surface)
+            if both:
+                raise InvalidInput(
+                    f"experiment {new.name!r}: {other.name!r} changes {', '.join(both)} of {surface!r} too, in"
+                    f" layer {other.layer!r}: expected the same layer, so that no viewer is in both, got {new.layer!r}"
+                )
+
+
+def _clash(new: Experiment, other: Experiment, surface: str) -> list[str]:
+    both = new.changed_keys(surface) & other.changed_keys(surface)
+    if "interleaving" in (new.kind, other.kind):  # two rankings on one page: nothing beside it
+        both |= new.changed_keys(surface) | other.changed_keys(surface)
+    return sorted(both)

@@ -1,0 +1,94 @@
+"""What answers while experiments run: a pipeline for each combination of arms, beside that of everybody else.
+
+A variant shares all that is heavy with the release it serves (index, features, ranker) and has a surface of its own: sources' quotas,
+weights and policy. All of them are made when the experiments or the release change, so a request costs one hash of its viewer and a look
+into a table, and pins one variant.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from upnext.core.protocols import Hydrator
+from upnext.core.types import Request
+from upnext.pipeline.assemble import Assembled, Parts
+from upnext.pipeline.config import SurfaceConfig
+from upnext.pipeline.recommend import Answer, Pipeline
+
+Arms = tuple[tuple[str, str], ...]  # (experiment, arm) of one viewer on one surface
+
+
+@dataclass(frozen=True, slots=True)
+class Variant:
+    """What one combination of arms changes."""
+
+    surface: str
+    arms: Arms
+    config: SurfaceConfig
+    release_id: str | None  # None: the current one
+
+
+class Trials(Protocol):
+    """The experiments that run; immutable (serve/trials.py makes them of definitions)."""
+
+    def arms_of(self, user_id: str, surface: str) -> Arms:
+        """The viewer's arms there, () for none; the same for every request of one viewer."""
+        ...
+
+    def variants(self) -> Iterable[Variant]:
+        """One for each combination that `arms_of` may give."""
+        ...
+
+
+class NoTrials:
+    """Nothing runs."""
+
+    def arms_of(self, user_id: str, surface: str) -> Arms:
+        """None."""
+        return ()
+
+    def variants(self) -> Iterable[Variant]:
+        """None."""
+        return ()
+
+
+class Variants:
+    """The pipelines of one moment: the base and each combination's."""
+
+    def __init__(
+        self, base: Assembled, releases: Mapping[str, Assembled], parts: Parts, trials: Trials
+    ) -> None:
+        """`releases`: those that arms serve, loaded."""
+        self.base = base.pipeline
+        self._trials = trials
+        self._pipelines: dict[tuple[str, Arms], Pipeline] = {}
+        for variant in trials.variants():
+            assembled = base if variant.release_id is None else releases[variant.release_id]
+            self._pipelines[variant.surface, variant.arms] = assembled.with_surface(
+                variant.surface, variant.config, dict(variant.arms), parts
+            )
+
+    @property
+    def release_id(self) -> str:
+        """The current release's."""
+        return self.base.release_id
+
+    @property
+    def hydrator(self) -> Hydrator:
+        """What completes requests."""
+        return self.base.hydrator
+
+    def of(self, request: Request) -> Pipeline:
+        """The pipeline of the request's viewer."""
+        arms = self._trials.arms_of(request.user_id, request.surface)
+        return self._pipelines[request.surface, arms] if arms else self.base
+
+    def recommend(self, request: Request, *, cheap: bool = False, share: bool = False) -> Answer:
+        """The page that the viewer's arms make of the request."""
+        return self.of(request).recommend(request, cheap=cheap, share=share)
+
+    def rank(self, request: Request, item_ids: Sequence[int]) -> Answer:
+        """The caller's own candidates as the viewer's arms arrange them."""
+        return self.of(request).rank(request, item_ids)

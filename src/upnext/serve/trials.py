@@ -1,0 +1,188 @@
+"""Running experiments as the pipeline sees them: who is in which arm, and each arm's surfaces as checked settings.
+
+A definition is followed like the current release: a worker looks every second whether any file changed, and swaps all of them at once. What
+can't run here (its release is gone, the settings changed under it) is left out as a whole and logged, so its viewers get the base.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Mapping
+from itertools import product
+from typing import Any, Final
+
+from upnext.artifacts.releases import ReleaseStore
+from upnext.core.errors import InvalidInput, UpNextError, expected
+from upnext.evaluate.experiments.assignment import NO_ARM, Layer, bucket_of, unit_hash
+from upnext.evaluate.experiments.definition import Experiment, dotted, overlaid
+from upnext.evaluate.experiments.store import ExperimentStore, Version
+from upnext.pipeline.assemble import SOURCES
+from upnext.pipeline.config import SurfaceConfig
+from upnext.pipeline.serving import Serving
+from upnext.pipeline.variants import Arms, Variant
+from upnext.ranking.tasks import TASKS
+from upnext.settings.settings import Settings, nearest, parse
+
+log = logging.getLogger(__name__)
+MAX_VARIANTS: Final = 1_000  # of one surface: the product of its layers' arms
+_BY_REQUEST: Final = ("size", "max_size")  # the client and the edge decide on them
+
+_Entry = tuple[str, str] | None  # (experiment, arm)
+_Table = list[_Entry]  # [N_BUCKETS]
+
+
+class RunningTrials:
+    """Trials of definitions that were checked against the settings."""
+
+    def __init__(self, settings: Settings, experiments: Iterable[Experiment]) -> None:
+        """Raises InvalidInput where an arm doesn't fit the settings."""
+        self._settings = settings
+        self._experiments = {one.name: one for one in experiments if one.is_running}
+        tables = {one.name: _table(one) for one in self._experiments.values()}
+        self._layers: dict[str, list[tuple[int, _Table]]] = {}
+        self._variants: list[Variant] = []
+        for surface in settings.surfaces:
+            by_layer: dict[str, list[Experiment]] = {}
+            for one in sorted(self._experiments.values(), key=lambda one: (one.layer, one.name)):
+                if surface in one.surfaces:
+                    by_layer.setdefault(one.layer, []).append(one)
+            self._layers[surface] = [
+                (Layer(layer).key, _united([tables[one.name] for one in members]))
+                for layer, members in by_layer.items()
+            ]
+            self._variants += self._combined(surface, list(by_layer.values()))
+
+    def arms_of(self, user_id: str, surface: str) -> Arms:
+        """The viewer's arms there, in the order of layers."""
+        layers = self._layers.get(surface)
+        if not layers:
+            return ()
+        hashed = unit_hash(user_id)
+        found = [table[bucket_of(key, hashed)] for key, table in layers]
+        return tuple([entry for entry in found if entry is not None])
+
+    def variants(self) -> list[Variant]:
+        """Of every surface, every combination."""
+        return self._variants
+
+    def _combined(self, surface: str, layers: list[list[Experiment]]) -> list[Variant]:
+        choices: list[list[_Entry]] = [
+            [None, *((one.name, arm) for one in members for arm in one.arms)] for members in layers
+        ]
+        combinations = [tuple(e for e in each if e is not None) for each in product(*choices)]
+        if len(combinations) > MAX_VARIANTS:
+            raise expected(
+                f"experiments of {surface!r}", f"at most {MAX_VARIANTS} combinations", len(combinations)
+            )  # fmt: skip
+        return [self._variant(surface, arms) for arms in combinations if arms]
+
+    def _variant(self, surface: str, arms: Arms) -> Variant:
+        said = [self._experiments[experiment].arms[arm] for experiment, arm in arms]
+        changes: dict[str, Any] = {}
+        for arm in said:
+            changes = overlaid(changes, arm.surfaces.get(surface, {}))
+        config = surface_with(self._settings, surface, changes, f"experiments {dict(arms)}")
+        releases = [arm.release_id for arm in said if arm.release_id is not None]
+        return Variant(surface, arms, config, releases[0] if releases else None)
+
+
+class TrialsFollower:
+    """Keeps one Serving in step with the folder of definitions."""
+
+    def __init__(
+        self,
+        store: ExperimentStore,
+        releases: ReleaseStore,
+        settings: Settings,
+        serving: Serving,
+    ) -> None:
+        self._store = store
+        self._releases = releases
+        self._settings = settings
+        self._serving = serving
+        self._version: Version = ()
+
+    def follow(self) -> bool:
+        """Swaps in what runs now if any definition changed -> whether it did. Raises UpNextError for a file that can't be read."""
+        version = self._store.version()
+        if version == self._version:
+            return False
+        running = [one for one in self._store.list() if one.is_running]
+        fit = [one for one in running if self._fits(one)]
+        self._serving.follow_trials(RunningTrials(self._settings, fit))
+        self._version = version
+        log.info("experiments followed", extra={"running": [one.name for one in fit]})
+        return True
+
+    def weights(self, surface: str, arms: Mapping[str, str]) -> Mapping[str, float]:
+        """The weights of the value under which a slate of these arms was made; of an experiment that ended, too.
+
+        {} for a surface that the settings don't have. Raises Unavailable."""
+        if surface not in self._settings.surfaces:
+            return {}
+        changes: dict[str, Any] = {}
+        known = {one.name: one for one in self._store.list()} if arms else {}
+        for name, arm in sorted(arms.items()):
+            said = known[name].arms.get(arm) if name in known else None
+            if said is not None:
+                changes = overlaid(changes, said.surfaces.get(surface, {}))
+        return surface_with(self._settings, surface, changes, f"arms {dict(arms)}").weights
+
+    def _fits(self, one: Experiment) -> bool:
+        try:
+            check(self._settings, self._releases, one)
+        except UpNextError as error:
+            log.error("experiment left out", extra={"experiment": one.name, "error": str(error)})
+            return False
+        return True
+
+
+def check(settings: Settings, releases: ReleaseStore, one: Experiment) -> None:
+    """Raises InvalidInput, NotFound or DamagedRelease where an experiment can't run on these settings and releases."""
+    unknown = [name for name in one.surfaces if name not in settings.surfaces]
+    if unknown:
+        known = ", ".join(sorted(settings.surfaces))
+        raise expected(f"experiment {one.name!r}: surface", f"one of {known}", unknown[0])
+    for name, arm in one.arms.items():
+        for surface, changes in arm.surfaces.items():
+            surface_with(settings, surface, changes, f"arm {name!r}")
+        if arm.release_id is not None:
+            releases.open(arm.release_id, verify=False)
+
+
+def surface_with(
+    settings: Settings, surface: str, changes: dict[str, Any], where: str
+) -> SurfaceConfig:
+    """The surface's settings with an arm's changes. Raises InvalidInput naming the key, and the one that may be meant."""
+    base = settings.surfaces.get(surface)
+    if base is None:
+        raise InvalidInput(
+            f"{where}: unknown surface {surface!r}{nearest(surface, settings.surfaces)}"
+        )
+    for key in changes:
+        if key in _BY_REQUEST:
+            raise InvalidInput(f"{where}: surfaces.{surface}.{key}: not an arm's to change")
+    for key in dotted(changes):
+        table, _, name = key.partition(".")
+        known = {"sources": (*SOURCES, *settings.pipeline.http_sources), "weights": TASKS}.get(
+            table
+        )
+        if known is not None and name not in known and name not in getattr(base, table):
+            raise InvalidInput(
+                f"{where}: unknown key 'surfaces.{surface}.{key}'{nearest(name, known)}"
+            )
+    merged = overlaid(base.model_dump(), changes)
+    return parse({"surfaces": {surface: merged}}, where, settings.root).surfaces[surface]
+
+
+def _table(one: Experiment) -> _Table:
+    owner = one.allocation().arm_of_bucket.tolist()
+    entries: list[_Entry] = [(one.name, arm) for arm in one.arms]
+    return [entries[row] if row != NO_ARM else None for row in owner]
+
+
+def _united(tables: list[_Table]) -> _Table:
+    """One table of experiments that share no bucket."""
+    if len(tables) == 1:
+        return tables[0]
+    return [next((e for e in column if e is not None), None) for column in zip(*tables)]
