@@ -1,0 +1,140 @@
+"""An experiment on a running system: started, followed by every worker, logged with each slate, stopped."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import httpx
+import pytest
+from rich.console import Console
+from running import Running
+
+from upnext.cli.experiment import run_ramp, run_start, run_stop
+from upnext.core.errors import InvalidInput
+from upnext.evaluate.experiments.store import ExperimentStore
+from upnext.events.log import SqliteEventLog
+
+NAME = "wide-home"
+WORKERS = 2
+
+
+def config_of(system: Running) -> Path:
+    """A settings file that names the running system's data folder."""
+    file = system.root / "upnext.toml"
+    file.write_text("")
+    return file
+
+
+def start(system: Running, name: str, arms: list[str], changes: list[str], **more: object) -> None:
+    given = {"layer": "default", "surfaces": [], "kind": "ab", "judged": ([], []), **more}
+    run_start(name, arms, changes, config=config_of(system), out=Console(quiet=True), **given)  # type: ignore[arg-type]
+
+
+def page(client: httpx.Client, user_id: str, surface: str = "home", **more: object) -> dict:
+    answer = client.get(f"/v1/feed/{surface}", params={"user_id": user_id, "n": 4, **more})
+    assert answer.status_code == 200, answer.text
+    return answer.json()
+
+
+def until_every_worker(client: httpx.Client, user_id: str, arms: dict[str, str]) -> None:
+    """Waits until many answers in a row carry these arms: connections spread over the workers."""
+    agreed, deadline = 0, time.monotonic() + 20
+    while agreed < 12:
+        assert time.monotonic() < deadline, "the experiment was not followed"
+        agreed = agreed + 1 if page(client, user_id)["arms"] == arms else 0
+
+
+def test_arms_get_what_they_are_set_to_and_a_stop_returns_everyone_to_the_base(
+    system: Running,
+) -> None:
+    store = ExperimentStore(system.root / "upnext-data" / "experiments")
+    with system.client() as client:
+        base = page(client, "before")
+        assert base["arms"] == {}
+        changes = [
+            "wide.surfaces.home.policy.temperature=3.0",
+            "wide.surfaces.home.weights.relevant=2.0",
+        ]
+        start(system, NAME, ["control:30", "wide:30"], changes)
+        allocation = store.read(NAME).allocation()
+        viewers = [f"viewer-{i}" for i in range(40)]
+        arm_of = {user_id: allocation.arm(user_id) for user_id in viewers}
+        assert set(arm_of.values()) == {"control", "wide", None}
+        in_wide = next(user_id for user_id, arm in arm_of.items() if arm == "wide")
+        until_every_worker(client, in_wide, {NAME: "wide"})
+
+        versions: dict[str | None, set[str]] = {"control": set(), "wide": set(), None: set()}
+        for user_id in viewers:
+            said = page(client, user_id)
+            arm = arm_of[user_id]
+            assert said["arms"] == ({} if arm is None else {NAME: arm})
+            versions[arm].add(said["policy_version"])
+            assert page(client, user_id, "shorts")["arms"] == {}  # no arm changes it
+        assert versions["control"] == versions[None] == {base["policy_version"]}
+        assert len(versions["wide"]) == 1
+        assert versions["wide"] != versions["control"]
+
+        first = page(client, in_wide, session_id="s")
+        later = [page(client, in_wide, session_id="s", page=n) for n in (1, 2)]
+        assert [one["arms"] for one in (first, *later)] == [{NAME: "wide"}] * 3
+        said = client.get(f"/v1/explain/{first['request_id']}/{first['items'][0]['video_id']}")
+        assert said.json()["arms"] == {NAME: "wide"}
+        assert 'upnext_arm_pages_total{arm="wide"' in client.get("/metrics").text
+
+        run_ramp(NAME, 80.0, config_of(system), Console(quiet=True))
+        grown = store.read(NAME).allocation()
+        assert all(grown.arm(u) == arm for u, arm in arm_of.items() if arm is not None)
+
+        run_stop(NAME, config_of(system), Console(quiet=True))
+        until_every_worker(client, in_wide, {})
+        after = page(client, in_wide)
+        assert after["policy_version"] == base["policy_version"]
+
+    log = SqliteEventLog(system.root / "upnext-data" / "events", read_only=True)
+    records = [record for part in log.scan_slates() for record in part]
+    log.close()
+    for arm, temperature in (("control", 0.2), ("wide", 3.0)):
+        logged = [record for record in records if record.arms.get(NAME) == arm]
+        assert logged
+        assert {json.loads(record.policy)["temperature"] for record in logged} == {temperature}
+        assert {record.surface for record in logged} == {"home"}
+
+
+@pytest.mark.parametrize(
+    ("arms", "changes", "said"),
+    [
+        (["a:50"], [], "two or more"),
+        (["a:50", "b"], [], "NAME:PERCENT"),
+        (["a:50", "a:50"], [], "each name once"),
+        (["a:60", "b:50"], [], "what is free"),
+        (["a:50", "b:50"], ["b.surfaces.home.policy.temprature=1"], "did you mean 'temperature'"),
+        (["a:50", "b:50"], ["b.surfaces.hom.policy.epsilon=0.1"], "expected one of home"),
+        (["a:50", "b:50"], ["b.surfaces.home.weights.likes=1"], "did you mean 'like'"),
+        (["a:50", "b:50"], ["b.surfaces.home.sources.freshh=9"], "did you mean 'fresh'"),
+        (["a:50", "b:50"], ["b.surfaces.home.policy.epsilon=7"], "less than or equal to 1"),
+        (["a:50", "b:50"], ["b.surfaces.home.size=9"], "not an arm's to change"),
+        (["a:50", "b:50"], ["c.surfaces.home.n_ranked=9"], "unknown arm 'c'"),
+        (["a:50", "b:50"], ["b.release=20200101-000000-000000"], "not in"),
+        (["a:50", "b:50"], ["b.policy.epsilon=0.1"], "unknown key 'policy.epsilon'"),
+        (["a:50", "b:50"], ["b.surfaces.home.n_ranked=many"], "as in upnext.toml"),
+    ],
+)  # fmt: skip
+def test_what_can_not_run_is_refused_by_name_and_starts_nothing(
+    system: Running, arms: list[str], changes: list[str], said: str
+) -> None:
+    store = ExperimentStore(system.root / "upnext-data" / "experiments")
+    before = [one.name for one in store.list()]
+    with pytest.raises((InvalidInput, LookupError), match=said):
+        start(system, "refused", arms, changes)
+    assert [one.name for one in store.list()] == before
+
+
+def test_two_layers_may_not_change_one_key(system: Running) -> None:
+    start(system, "one", ["a:10", "b:10"], ["b.surfaces.shorts.n_ranked=100"], layer="first")
+    with pytest.raises(InvalidInput, match="expected the same layer"):
+        start(system, "two", ["a:10", "b:10"], ["b.surfaces.shorts.n_ranked=50"], layer="second")
+    start(system, "three", ["a:10", "b:10"], ["b.surfaces.shorts.policy.epsilon=0.1"], layer="second")  # fmt: skip
+    with pytest.raises(InvalidInput, match="a new name"):
+        start(system, "one", ["a:10", "b:10"], [])
