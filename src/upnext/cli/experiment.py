@@ -1,4 +1,4 @@
-"""`upnext experiment`: start, ramp, stop, list."""
+"""`upnext experiment start|ramp|stop|list`; the report is in experiment_report.py."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from upnext.evaluate.experiments.definition import (
     dotted,
     overlaid,
 )
+from upnext.evaluate.experiments.report import check_metrics
 from upnext.evaluate.experiments.store import ExperimentStore
 from upnext.serve.trials import RunningTrials, check
 from upnext.settings.settings import Settings, load, nearest
@@ -44,6 +45,7 @@ def run_start(
     store = _store(settings)
     draft = draft_of(settings, name, arms, changes, layer=layer, surfaces=surfaces, kind=kind)
     metrics, guardrails = judged
+    check_metrics([*metrics, *(said.rpartition(":")[0] for said in guardrails)])
     draft = msgspec.structs.replace(
         draft, metrics=metrics, guardrails=dict(_guardrail(said) for said in guardrails)
     )

@@ -411,6 +411,18 @@ def experiment_list(config: Config = None, as_json: Json = False) -> None:
     run_list(config, as_json, consoles()[0])
 
 
+@experiment_app.command("report")
+def experiment_report(
+    name: Annotated[str, typer.Argument(help="From `upnext experiment list`.")],
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """What an experiment shows so far; may be read at any moment."""
+    from upnext.cli.experiment_report import run
+
+    run(name, config, as_json, consoles()[0])
+
+
 @bench_app.command("serve")
 def bench_serve(
     videos: Annotated[int, typer.Option(min=1_000, help="Synthetic videos.")] = 1_000_000,
@@ -480,6 +492,20 @@ def bench_evaluate(
     from upnext.cli.bench_evaluate import run
 
     run(users, videos, size, as_json, *consoles())
+
+
+@bench_app.command("experiments")
+def bench_experiments(
+    replications: Annotated[
+        int, typer.Option(min=100, help="Made-up experiments per line of the first table.")
+    ] = 1_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same figures.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """False alarms and power of the experiments' tests, with peeking and without; interleaving beside A/B."""
+    from upnext.cli.bench_experiments import run
+
+    run(replications, seed, as_json, consoles()[0])
 
 
 def main() -> None:

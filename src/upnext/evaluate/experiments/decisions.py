@@ -27,7 +27,7 @@ def sample_ratio_p(n: Sequence[int], shares: Sequence[float]) -> float:
     Raises InvalidInput where they don't pair up or a share is not above 0."""
     from scipy import stats
 
-    if len(n) != len(shares) or min(shares, default=0) <= 0:
+    if len(n) != len(shares) or min(shares, default=1) <= 0:
         raise expected("shares", f"{len(n)} above 0", list(shares))
     total = sum(n)
     if not total:

@@ -20,7 +20,6 @@ from upnext.evaluate.experiments.comparison import (
     Interval,
     Sample,
     anytime,
-    linearised,
 )
 
 Int8 = npt.NDArray[np.int8]
@@ -36,18 +35,17 @@ class Preference:
     wins: int  # pages where the second ranking got more credit
     losses: int
     ties: int  # no credit, or as much for each
-    share: Interval  # of pages won by the second ranking, a tie as half, less 1/2; viewers as units
+    share: Interval  # a viewer's mean share of pages won by the second ranking, a tie as half, less 1/2
 
 
-def team_draft(first: Int64, second: Int64, k: int, first_picks: Bool) -> tuple[Int64, Int8]:
-    """(slates int64[b, k], teams int8[b, k]) of b pages from two rankings int64[b, m >= k], best first, without repeats.
+def team_draft(rankings: Int64, k: int, first_picks: Bool) -> tuple[Int64, Int8]:
+    """(slates int64[b, k], teams int8[b, k]) of b pages from two rankings int64[2, b, m >= k], best first, without repeats.
 
     first_picks bool[b, (k + 1) // 2]: the coin of each round. Raises InvalidInput where there are too few videos."""
-    b, m = first.shape
-    if second.shape != first.shape or m < k:
-        raise expected("rankings", f"two of the same shape, at least {k} videos", first.shape)
+    b, m = rankings.shape[1:]
+    if len(rankings) != 2 or m < k:
+        raise expected("rankings", f"two of at least {k} videos", rankings.shape)
     slates, teams = np.full((b, k), -1, np.int64), np.zeros((b, k), np.int8)
-    rankings = np.stack([first, second])
     pages = np.arange(b)
     for slot in range(k):
         is_first = first_picks[:, slot // 2] ^ (slot % 2 == 1)
@@ -59,15 +57,21 @@ def team_draft(first: Int64, second: Int64, k: int, first_picks: Bool) -> tuple[
     return slates, teams
 
 
+def won_by_viewer(ahead: Float64, viewer: Int64) -> Float64:
+    """float64[u]: each viewer's share of pages won by the second ranking, of ahead float64[b] (1 won, 0 tie, -1 lost).
+
+    Each viewer has one vote, however many pages they opened: a few busy ones can't decide."""
+    _, row = np.unique(viewer, return_inverse=True)
+    return np.asarray(np.bincount(row, (1 + ahead) / 2) / np.maximum(np.bincount(row), 1))
+
+
 def preference(credit: Float64, viewer: Int64) -> Preference:
     """Of pages with credit float64[b, 2] (by team) shown to viewers int64[b].
 
-    The interval is always valid; a viewer's pages count together. Infinite below SMALLEST_ARM viewers."""
-    ahead = np.sign(credit[:, SECOND] - credit[:, FIRST])
-    viewers, row = np.unique(viewer, return_inverse=True)
-    n_pages = np.bincount(row, minlength=len(viewers)).astype(np.float64)
-    won = np.bincount(row, (1 + ahead) / 2, minlength=len(viewers))
-    sample = Sample.of(linearised(won, n_pages))
+    The interval is always valid; below SMALLEST_ARM viewers it is infinite."""
+    ahead = np.asarray(np.sign(credit[:, SECOND] - credit[:, FIRST]), np.float64)
+    viewers = np.unique(viewer)
+    sample = Sample.of(won_by_viewer(ahead, viewer))
     share = Interval(sample.mean - 0.5, -np.inf, np.inf, 1.0)
     if sample.n >= SMALLEST_ARM and sample.variance > 0:
         se = float(np.sqrt(sample.variance / sample.n))

@@ -13,8 +13,8 @@ import numpy as np
 
 from upnext.core.randomness import rng_for
 from upnext.core.types import Array, Bool, Float64, Int64
-from upnext.evaluate.experiments.comparison import ALPHA, critical_z, linearised
-from upnext.evaluate.experiments.interleaving import team_draft
+from upnext.evaluate.experiments.comparison import ALPHA, critical_z
+from upnext.evaluate.experiments.interleaving import team_draft, won_by_viewer
 
 _BLOCK: Final = 50  # replications held at once
 
@@ -95,10 +95,8 @@ class _Pages:
         taste = rng.beta(1.0, 9.0, n_viewers)[self._viewer]
         relevance = rng.exponential(1.0, (b, m))
         self._click = np.clip(taste[:, None] * relevance, 0, 1) * 0.8
-        self._rankings = [
-            np.argsort(-(weight * relevance + rng.normal(size=(b, m))), axis=1)
-            for weight in (1.0, 1.0 + edge)
-        ]
+        scores = [weight * relevance + rng.normal(size=(b, m)) for weight in (1.0, 1.0 + edge)]
+        self._rankings: Int64 = np.argsort(-np.stack(scores), axis=2)
 
     def ab_finds(self) -> bool:
         """Whether Welch's test on clicks per viewer says that the second is better."""
@@ -106,7 +104,7 @@ class _Pages:
         slate = np.where(is_treated[self._viewer][:, None], self._rankings[1], self._rankings[0])[
             :, : self._k
         ]
-        clicks = np.bincount(self._viewer, self._clicks(slate).sum(axis=1))
+        clicks = self._per_viewer(self._clicks(slate).sum(axis=1))
         return _z(clicks[is_treated], clicks[~is_treated]) > _Z_TWO_SIDED
 
     def interleaved(self, coin: bool) -> tuple[float, bool]:
@@ -115,15 +113,16 @@ class _Pages:
         first_picks: Bool = np.ones((b, rounds), np.bool_)
         if coin:
             first_picks = self._rng.random((b, rounds)) < 0.5
-        slate, team = team_draft(*self._rankings, self._k, first_picks)
+        slate, team = team_draft(self._rankings, self._k, first_picks)
         clicks = self._clicks(slate)
         ahead = np.sign((clicks * (2 * team.astype(np.float64) - 1)).sum(axis=1))
-        n_pages = np.bincount(self._viewer).astype(np.float64)
-        won = np.bincount(self._viewer, (1 + ahead) / 2)
-        per_viewer = linearised(won, n_pages)
+        per_viewer = won_by_viewer(ahead, self._viewer)
         se = per_viewer.std(ddof=1) / self._n_viewers**0.5
         share = float(per_viewer.mean())
         return share, bool((share - 0.5) / se > _Z_TWO_SIDED)
+
+    def _per_viewer(self, of_page: Float64) -> Float64:
+        return np.asarray(np.bincount(self._viewer, of_page), np.float64)
 
     def _clicks(self, slate: Int64) -> Float64:
         examined = 1 / np.log2(2 + np.arange(slate.shape[1]))

@@ -1,0 +1,167 @@
+"""`upnext experiment report NAME`: who was exposed, whether the split can be believed, what differs, and how surely."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from contextlib import closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final
+
+from rich.console import Console
+from rich.table import Table
+
+from upnext.cli.opened import readers
+from upnext.core.clock import SystemClock
+from upnext.evaluate.experiments.comparison import Interval
+from upnext.evaluate.experiments.definition import Experiment
+from upnext.evaluate.experiments.exposed import Counting, exposed
+from upnext.evaluate.experiments.report import (
+    DEFAULT_METRICS,
+    METRICS,
+    ExperimentReport,
+    Figure,
+    report_of,
+)
+from upnext.evaluate.experiments.store import ExperimentStore
+from upnext.settings.settings import Settings, load
+
+MAX_DAYS: Final = 14  # of the table by day
+_GUARDS: Final = {
+    "kept": "kept: that much harm is ruled out",
+    "broken": "BROKEN: harm beyond the margin",
+    "open": "open: that much harm is not ruled out yet",
+}
+
+
+def run(name: str, config: Path | None, as_json: bool, out: Console) -> None:
+    """Prints the report of one experiment."""
+    settings = load(config)
+    experiment = ExperimentStore(settings.experiments_path).read(name)
+    until_us = experiment.stopped_us or SystemClock().now_us()
+    with closing(readers(settings)[1]) as log:
+        seen = exposed(log, experiment, counting_of(settings, experiment, until_us))
+    report = report_of(experiment, seen, until_us)
+    if as_json:
+        out.file.write(json.dumps(report.to_json()) + "\n")
+        return
+    _draw_exposures(experiment, report, out)
+    decide = experiment.metrics or list(DEFAULT_METRICS)
+    figures = sorted(report.figures, key=lambda f: (f.arm, f.metric not in decide))
+    out.print(_figures(figures, report))
+    for guard in report.guardrails:
+        out.print(
+            f"guardrail {guard.metric} of {guard.arm}, margin {guard.margin:.1%}: {_GUARDS[guard.verdict]}"
+            f" (lift {_percent(guard.lift)})",
+            highlight=False,
+        )
+    if report.by_day:
+        out.print(_days(report))
+    for line in conclusions(report):
+        out.print(line, highlight=False)
+
+
+def counting_of(settings: Settings, experiment: Experiment, until_us: int) -> Counting:
+    """The value's weights are the base's on the experiment's first surface, for every arm alike."""
+    surface = settings.surfaces.get(experiment.surfaces[0])
+    weights = surface.weights if surface is not None else {}
+    return Counting(weights, settings.features.session_gap_s, until_us)
+
+
+def conclusions(report: ExperimentReport) -> list[str]:
+    """What may be said, in sentences."""
+    if report.sample_ratio_alarm:
+        return [
+            f"sample ratio mismatch (p = {report.sample_ratio_p:.2g}): the arms have not the sizes that chance gives;"
+            " nothing above can be believed until the cause is found"
+        ]
+    said = []
+    for figure in report.figures:
+        if figure.p_holm is None:
+            continue
+        if figure.p_holm >= 0.05:
+            verdict = "no difference can be told from chance yet"
+        else:
+            is_up = figure.adjusted.difference > 0
+            is_good = is_up == METRICS[figure.metric].is_more_better
+            verdict = (
+                f"{'higher' if is_up else 'lower'}, which is {'better' if is_good else 'worse'}"
+            )
+        said.append(
+            f"{figure.metric} of {figure.arm} against {report.control}: {verdict} (p = {figure.p_holm:.3g},"
+            " valid at any moment, corrected for how many metrics decide)"
+        )
+    return said
+
+
+def _draw_exposures(experiment: Experiment, report: ExperimentReport, out: Console) -> None:
+    state = "runs" if report.is_running else "stopped"
+    since = datetime.fromtimestamp(report.started_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+    days = (report.until_us - report.started_us) / 86_400e6
+    out.print(
+        f"{report.name}: {state}, started {since} UTC, {days:.1f} days, on {', '.join(experiment.surfaces)}",
+        highlight=False,
+    )
+    shares = {arm: said.share for arm, said in experiment.arms.items()}
+    total = max(1, sum(report.n_exposed.values()))
+    exposures = ", ".join(
+        f"{arm} {n:,} ({n / total:.1%} of them, {shares[arm] / sum(shares.values()):.1%} expected)"
+        for arm, n in report.n_exposed.items()
+    )
+    out.print(f"exposed viewers: {exposures}", highlight=False)
+    alarm = "ALARM" if report.sample_ratio_alarm else "as chance gives"
+    out.print(f"sample ratio: p = {report.sample_ratio_p:.3g}, {alarm}", highlight=False)
+    if report.n_crossed:
+        out.print(f"left out, logged under two arms: {report.n_crossed:,}", highlight=False)
+
+
+def _figures(figures: Iterable[Figure], report: ExperimentReport) -> Table:
+    table = Table(
+        "metric", "arm", report.control, "arm's", "lift", "with CUPED", "variance left", "p",
+        "least lift found", title="per viewer since exposure; 95 % intervals, valid at any moment",
+    )  # fmt: skip
+    for figure in figures:
+        scaled = _over(figure.adjusted, figure.control_mean)
+        table.add_row(
+            figure.metric + (" *" if figure.p_holm is not None else ""),
+            figure.arm,
+            _number(figure.control_mean),
+            _number(figure.mean),
+            _percent(figure.lift),
+            _percent(scaled),
+            f"{figure.variance_left:.0%}",
+            f"{figure.adjusted.p:.3g}",
+            f"{figure.detectable:.1%}" if math.isfinite(figure.detectable) else "-",
+        )
+    table.caption = "* decides; least lift: found with 80 % power by as many viewers as there are"
+    return table
+
+
+def _days(report: ExperimentReport) -> Table:
+    table = Table("metric", "arm", "day since exposure", "viewers", "lift of that day",
+        title="by day since exposure (novelty, learning); each interval for itself")  # fmt: skip
+    for day in report.by_day:
+        if day.day < MAX_DAYS:
+            table.add_row(day.metric, day.arm, str(day.day), f"{day.n:,}", _percent(day.lift))
+    return table
+
+
+def _over(interval: Interval, scale: float) -> Interval:
+    if not scale or not math.isfinite(scale):
+        return Interval(math.nan, -math.inf, math.inf, interval.p)
+    low, high = sorted((interval.low / scale, interval.high / scale))
+    return Interval(interval.difference / scale, low, high, interval.p)
+
+
+def _percent(interval: Interval) -> str:
+    if not math.isfinite(interval.difference):
+        return "-"
+    if not math.isfinite(interval.low):
+        return f"{interval.difference:+.1%} (too few viewers for an interval)"
+    return f"{interval.difference:+.1%} [{interval.low:+.1%}, {interval.high:+.1%}]"
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if math.isfinite(value) else "-"
