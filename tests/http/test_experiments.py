@@ -13,6 +13,8 @@ from running import Running
 
 from upnext.cli.experiment import run_ramp, run_start, run_stop
 from upnext.core.errors import InvalidInput
+from upnext.evaluate.experiments.drafted import interleaving_report
+from upnext.evaluate.experiments.exposed import Counting
 from upnext.evaluate.experiments.store import ExperimentStore
 from upnext.events.log import SqliteEventLog
 
@@ -100,6 +102,60 @@ def test_arms_get_what_they_are_set_to_and_a_stop_returns_everyone_to_the_base(
         assert logged
         assert {json.loads(record.policy)["temperature"] for record in logged} == {temperature}
         assert {record.surface for record in logged} == {"home"}
+
+
+def test_an_interleaving_mixes_two_rankings_and_its_report_says_which_is_preferred(
+    system: Running,
+) -> None:
+    """Every page of home is drafted by two teams; viewers click what the second one picked."""
+    start(
+        system, "mixed", ["plain:50", "sharp:50"], ["sharp.surfaces.home.policy.temperature=0.01"],
+        kind="interleaving",
+    )  # fmt: skip
+    with system.client() as client:
+        until_every_worker(client, "anyone", {"mixed": "interleaved"})
+        requests = {}
+        for i in range(120):
+            answer = page(client, f"taster-{i}")
+            requests[answer["request_id"]] = answer
+        log = SqliteEventLog(system.root / "upnext-data" / "events", read_only=True)
+        records = {r.request_id: r for part in log.scan_slates() for r in part}
+        rows = []
+        for request_id, answer in requests.items():
+            record = records[request_id]
+            assert sorted(record.teams[:2]) == sorted(record.teams[2:]) == ["plain", "sharp"]
+            assert set(json.loads(record.policy)["team_draft"]) == {"plain", "sharp"}
+            assert record.policy_version == answer["policy_version"]
+            assert all(0 < p <= 1 for p in record.propensity)
+            slot = record.teams.index("sharp")
+            rows.append({
+                "event_id": f"like-{request_id}", "time_us": time.time_ns() // 1000, "kind": "like",
+                "user_id": answer["user_id"], "video_id": record.video_id[slot], "request_id": request_id,
+            })  # fmt: skip
+        assert client.post("/v1/events", json=rows).status_code == 200
+        slot = record.teams.index("sharp")
+        said = client.get(f"/v1/explain/{request_id}/{record.video_id[slot]}").json()
+        assert said["arms"] == {"mixed": "sharp"}
+        report = interleaving_report(
+            log, ExperimentStore(system.root / "upnext-data" / "experiments").read("mixed"),
+            Counting({"like": 1.0}, 1800.0, time.time_ns() // 1000),
+        )  # fmt: skip
+        log.close()
+        said = report.preferences["value"]
+        assert (said.wins, said.losses) == (120, 0)
+        assert report.preferences["clicks"].ties == said.n_pages
+        run_stop("mixed", config_of(system), Console(quiet=True))
+        until_every_worker(client, "anyone", {})
+
+
+def test_an_interleaving_of_more_than_rankings_is_refused(system: Running) -> None:
+    for arms, changes, said in (
+        (["a:50", "b:50"], ["b.surfaces.home.n_ranked=9"], "policy or weights"),
+        (["a:50", "b:20"], ["b.surfaces.home.policy.epsilon=0.1"], "two arms of equal shares"),
+        (["a:20", "b:20", "c:20"], [], "two arms of equal shares"),
+    ):
+        with pytest.raises(InvalidInput, match=said):
+            start(system, "refused", arms, changes, kind="interleaving")
 
 
 @pytest.mark.parametrize(

@@ -45,6 +45,11 @@ def run_start(
     store = _store(settings)
     draft = draft_of(settings, name, arms, changes, layer=layer, surfaces=surfaces, kind=kind)
     metrics, guardrails = judged
+    if kind == "interleaving" and (metrics or guardrails):
+        raise InvalidInput(
+            "--interleave: expected no --metric and no --guardrail: pages are won by value, and the report has clicks"
+            " and watch time beside it"
+        )
     check_metrics([*metrics, *(said.rpartition(":")[0] for said in guardrails)])
     draft = msgspec.structs.replace(
         draft, metrics=metrics, guardrails=dict(_guardrail(said) for said in guardrails)

@@ -14,9 +14,14 @@ from rich.console import Console
 from rich.table import Table
 
 from upnext.cli.opened import readers
-from upnext.core.clock import SystemClock
+from upnext.core.clock import DAY_US, SystemClock
 from upnext.evaluate.experiments.comparison import Interval
 from upnext.evaluate.experiments.definition import Experiment
+from upnext.evaluate.experiments.drafted import (
+    CREDITS,
+    InterleavingReport,
+    interleaving_report,
+)
 from upnext.evaluate.experiments.exposed import Counting, exposed
 from upnext.evaluate.experiments.report import (
     DEFAULT_METRICS,
@@ -41,8 +46,12 @@ def run(name: str, config: Path | None, as_json: bool, out: Console) -> None:
     settings = load(config)
     experiment = ExperimentStore(settings.experiments_path).read(name)
     until_us = experiment.stopped_us or SystemClock().now_us()
+    counting = counting_of(settings, experiment, until_us)
     with closing(readers(settings)[1]) as log:
-        seen = exposed(log, experiment, counting_of(settings, experiment, until_us))
+        if experiment.kind == "interleaving":
+            _print_interleaving(interleaving_report(log, experiment, counting), as_json, out)
+            return
+        seen = exposed(log, experiment, counting)
     report = report_of(experiment, seen, until_us)
     if as_json:
         out.file.write(json.dumps(report.to_json()) + "\n")
@@ -61,6 +70,39 @@ def run(name: str, config: Path | None, as_json: bool, out: Console) -> None:
         out.print(_days(report))
     for line in conclusions(report):
         out.print(line, highlight=False)
+
+
+def _print_interleaving(report: InterleavingReport, as_json: bool, out: Console) -> None:
+    if as_json:
+        out.file.write(json.dumps(report.to_json()) + "\n")
+        return
+    first, second = report.teams
+    out.print(_state(report.name, report.started_us, report.until_us, report.is_running), highlight=False)  # fmt: skip
+    table = Table("credit", "pages", "viewers", f"won by {second}", f"won by {first}", "ties", f"share for {second}", "p",
+        title="team draft; every viewer one vote, a tie is half a page; 95 % intervals, valid at any moment")  # fmt: skip
+    for name, one in report.preferences.items():
+        share = Interval(
+            one.share.difference + 0.5, one.share.low + 0.5, one.share.high + 0.5, one.share.p
+        )
+        shown = f"{share.difference:.1%}" if one.n_pages else "-"
+        bounds = f" [{share.low:.1%}, {share.high:.1%}]" if math.isfinite(share.low) else ""
+        table.add_row(
+            name, f"{one.n_pages:,}", f"{one.n_viewers:,}", f"{one.wins:,}", f"{one.losses:,}",
+            f"{one.ties:,}", shown + bounds, f"{one.share.p:.3g}",
+        )  # fmt: skip
+    out.print(table)
+    deciding = report.preferences[CREDITS[0]].share
+    if not deciding.is_significant:
+        said = "neither is preferred as far as can be told yet"
+    else:
+        said = f"viewers prefer {second if deciding.difference > 0 else first}"
+    out.print(f"by {CREDITS[0]}: {said} (p = {deciding.p:.3g})", highlight=False)
+
+
+def _state(name: str, started_us: int, until_us: int, is_running: bool) -> str:
+    since = datetime.fromtimestamp(started_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
+    days = (until_us - started_us) / DAY_US
+    return f"{name}: {'runs' if is_running else 'stopped'}, started {since} UTC, {days:.1f} days"
 
 
 def counting_of(settings: Settings, experiment: Experiment, until_us: int) -> Counting:
@@ -97,13 +139,8 @@ def conclusions(report: ExperimentReport) -> list[str]:
 
 
 def _draw_exposures(experiment: Experiment, report: ExperimentReport, out: Console) -> None:
-    state = "runs" if report.is_running else "stopped"
-    since = datetime.fromtimestamp(report.started_us / 1e6, UTC).strftime("%Y-%m-%d %H:%M")
-    days = (report.until_us - report.started_us) / 86_400e6
-    out.print(
-        f"{report.name}: {state}, started {since} UTC, {days:.1f} days, on {', '.join(experiment.surfaces)}",
-        highlight=False,
-    )
+    state = _state(report.name, report.started_us, report.until_us, report.is_running)
+    out.print(f"{state}, on {', '.join(experiment.surfaces)}", highlight=False)
     shares = {arm: said.share for arm, said in experiment.arms.items()}
     total = max(1, sum(report.n_exposed.values()))
     exposures = ", ".join(

@@ -281,6 +281,9 @@ class Slate:
     reason: tuple[str, ...]  # [k]
     draw_key: int = 0
     is_repeat: Bool = field(default_factory=lambda: np.zeros(0, np.bool_))  # [k] or empty: none
+    team: Int64 = field(
+        default_factory=lambda: NO_ITEMS
+    )  # [k] which of two interleaved rankings picked it, 0 or 1; or empty: there is one ranking
 
     def __len__(self) -> int:
         return len(self.item_id)

@@ -18,6 +18,8 @@ from upnext.core.columns import SLATES
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.types import Array, Float32
 
+INTERLEAVED: Final = "interleaved"  # the arm of pages on which two rankings take turns
+
 
 class CandidateRecord(msgspec.Struct, frozen=True, kw_only=True):
     """Every candidate of one request, n aligned rows."""
@@ -69,6 +71,7 @@ class SlateRecord(msgspec.Struct, frozen=True, kw_only=True):
     n_features: int
     trace: dict[str, Any]
     candidates: CandidateRecord | None = None
+    teams: list[str] = []  # [k] of an interleaved page: the arm that picked each slot; else empty
     # what the request told of its context
     logged_in: bool | None = None  # None: the record is older than these fields, nothing is known
     device: str | None = None
@@ -82,6 +85,14 @@ class SlateRecord(msgspec.Struct, frozen=True, kw_only=True):
     def rows(self) -> pa.Table:
         """One row per slot: core.columns.SLATES. Raises InvalidInput when a column has not k entries."""
         return slate_rows([self])
+
+    def arms_of(self, slot: int) -> dict[str, str]:
+        """The arms under which a slot's video was chosen: on an interleaved page that of the team that picked it."""
+        if not self.teams:
+            return self.arms
+        return {
+            name: self.teams[slot] if arm == INTERLEAVED else arm for name, arm in self.arms.items()
+        }
 
     def feature_rows(self) -> Float32:
         """float32[k, f]: the rows that were scored."""

@@ -7,6 +7,7 @@ the first event on.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
@@ -30,7 +31,7 @@ from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
 from upnext.pipeline.config import PipelineConfig, SurfaceConfig
 from upnext.pipeline.fetch import Quota
 from upnext.pipeline.http_source import HttpSource
-from upnext.pipeline.recommend import Pipeline, Surface
+from upnext.pipeline.recommend import Pipeline, Rival, Surface
 from upnext.pipeline.release_parts import OncePerQuery, ReleaseParts
 from upnext.pipeline.world import CatalogWorld
 from upnext.policy.plackett_luce import PlackettLucePolicy
@@ -79,16 +80,33 @@ class Assembled:
             if refresh is not None:
                 refresh(time_us)
 
-    def with_surface(
-        self, name: str, config: SurfaceConfig, arms: Mapping[str, str], parts: Parts
-    ) -> Pipeline:
-        """The pipeline with one surface under other settings, for the viewers of these arms; all else is shared."""
+    def surface(
+        self,
+        name: str,
+        config: SurfaceConfig,
+        parts: Parts,
+        rival: tuple[tuple[str, str], SurfaceConfig] | None = None,
+    ) -> Surface:
+        """A surface of this pipeline under other settings, its sources shared; with a rival (names of both, its settings), interleaved."""
         surface = _surface(config, self.sources, parts, self.release)
         if config != parts.surfaces[name]:  # whatever differs makes other slates likely
-            digest = _digest(config.model_dump_json())
-            surface = replace(surface, policy_version=f"{surface.policy_version}-{digest}")
-        surfaces = {**self.pipeline.surfaces, name: replace(surface, arms=dict(arms))}
-        return replace(self.pipeline, surfaces=surfaces)
+            version = f"{surface.policy_version}-{_digest(config.model_dump_json())}"
+            surface = replace(surface, policy_version=version)
+        return surface if rival is None else self._interleaved(surface, *rival, parts)
+
+    def _interleaved(
+        self, surface: Surface, teams: tuple[str, str], config: SurfaceConfig, parts: Parts
+    ) -> Surface:
+        own, others = (_policy(one, parts, self.release) for one in (surface.config, config))
+        settings = {
+            name: {"policy": one.policy.model_dump(), "weights": one.weights}
+            for name, one in zip(teams, (surface.config, config))
+        }
+        said = json.dumps({"team_draft": settings})
+        rival = Rival(teams, config.weights, others, own)
+        return replace(
+            surface, rival=rival, policy_version=f"team-draft-{_digest(said)}", policy_settings=said
+        )
 
 
 def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RELEASE) -> Assembled:
@@ -177,6 +195,18 @@ def _surface(
     parts: Parts,
     release: ReleaseParts | None,
 ) -> Surface:
+    policy = _policy(config, parts, release)
+    quotas = tuple(
+        Quota(sources[name], k) for name, k in config.sources.items() if k > 0 and name in sources
+    )
+    policy_settings = config.policy.model_dump_json()
+    version = f"plackett-luce-{_digest(policy_settings)}"
+    return Surface(config, quotas, policy, version, policy_settings)
+
+
+def _policy(
+    config: SurfaceConfig, parts: Parts, release: ReleaseParts | None
+) -> PlackettLucePolicy:
     view = parts.view
 
     def creators(item_id: Int64) -> Int64:
@@ -185,18 +215,12 @@ def _surface(
     def categories(item_id: Int64) -> Int64:
         return view.category[item_id].astype("int64")
 
-    policy = PlackettLucePolicy(
+    return PlackettLucePolicy(
         config.policy,
         creators=creators,
         categories=categories,
         vectors=release.vectors.rows if release is not None else None,
     )
-    quotas = tuple(
-        Quota(sources[name], k) for name, k in config.sources.items() if k > 0 and name in sources
-    )
-    policy_settings = config.policy.model_dump_json()
-    version = f"plackett-luce-{_digest(policy_settings)}"
-    return Surface(config, quotas, policy, version, policy_settings)
 
 
 def _digest(text: str) -> str:

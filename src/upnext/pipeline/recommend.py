@@ -40,6 +40,7 @@ from upnext.pipeline.fetch import Quota, fetch_all
 from upnext.pipeline.ladder import Rungs, votes
 from upnext.pipeline.record import record_of
 from upnext.pipeline.world import World
+from upnext.policy.plackett_luce import PlackettLucePolicy
 from upnext.ranking.value import value_of
 
 DEEPER = 4
@@ -67,6 +68,16 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
+class Rival:
+    """The second ranking of an interleaving, of the same candidates: how it values and draws."""
+
+    teams: tuple[str, str]  # how slates log the surface's own ranking and this one
+    weights: Mapping[str, float]
+    policy: PlackettLucePolicy
+    own: PlackettLucePolicy  # the surface's
+
+
+@dataclass(frozen=True, slots=True)
 class Surface:
     """One surface assembled: its sources, policy and settings."""
 
@@ -76,6 +87,7 @@ class Surface:
     policy_version: str
     policy_settings: str  # as JSON, for the log of slates
     arms: Mapping[str, str] = field(default_factory=dict)  # {experiment: arm} of its viewers
+    rival: Rival | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +127,7 @@ class Pipeline:
         trace.stage_ms["hydrate"] = timer.lap()
         candidates = self._candidates(query, surface, trace, timer, cheap=cheap)
         scored = self._score(query, surface, candidates, trace, timer, cheap=cheap, share=share)
-        slate = surface.policy.arrange(query, scored.candidates, scored.value)
+        slate = _arranged(query, surface, scored)
         if not len(slate):
             slate, scored = self._repeat(query, surface, trace, timer)
         trace.shown = len(slate)
@@ -135,7 +147,7 @@ class Pipeline:
         trace.fetched["given"] = trace.n_unique = len(given)
         kept = given.take(votes(self.filters, query, given, trace.removed, trace))
         scored = self._score(query, surface, kept, trace, timer)
-        slate = surface.policy.arrange(query, scored.candidates, scored.value)
+        slate = _arranged(query, surface, scored)
         trace.shown = len(slate)
         record = record_of(self, query, surface, scored, slate, trace)
         return Answer(query, slate, scored, record, trace)
@@ -233,6 +245,14 @@ class Pipeline:
             is_repeat=np.ones(k, np.bool_),
         )
         return slate, scored
+
+
+def _arranged(query: Query, surface: Surface, scored: Scored) -> Slate:
+    rival = surface.rival
+    if rival is None:
+        return surface.policy.arrange(query, scored.candidates, scored.value)
+    values = scored.value, value_of(query, scored.predictions, rival.weights)
+    return rival.own.draft(rival.policy, query, scored.candidates, values)
 
 
 class Timer:

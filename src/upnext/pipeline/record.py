@@ -53,6 +53,7 @@ def record_of(
         propensity=slate.propensity.tolist(),
         n_eligible=slate.n_eligible.tolist(),
         reason=list(slate.reason),
+        teams=[surface.rival.teams[i] for i in slate.team.tolist()] if surface.rival else [],
         is_repeat=slate.is_repeat.tolist() if len(slate.is_repeat) else [False] * k,
         features=features.tobytes(),
         n_features=features.shape[1],

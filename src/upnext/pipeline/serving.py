@@ -107,7 +107,9 @@ class Serving:
             for release_id in loaded.keys() - have.keys():
                 self._bring_later(loaded[release_id])
             self._trials, self._of_arms = trials, loaded
-            self._answering = self._made()
+            made = self._made()
+        made.warm(self._clock.now_us())
+        self._answering = self._made()  # a release may have come meanwhile
 
     def follow_release(self) -> bool:
         """Swaps in the current release if it is another -> whether it did.

@@ -8,7 +8,7 @@ into a table, and pins one variant.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 from upnext.core.protocols import Hydrator
@@ -28,6 +28,9 @@ class Variant:
     arms: Arms
     config: SurfaceConfig
     release_id: str | None  # None: the current one
+    rival: tuple[tuple[str, str], SurfaceConfig] | None = (
+        None  # (names of both teams, the second's settings)
+    )
 
 
 class Trials(Protocol):
@@ -66,8 +69,11 @@ class Variants:
         self._pipelines: dict[tuple[str, Arms], Pipeline] = {}
         for variant in trials.variants():
             assembled = base if variant.release_id is None else releases[variant.release_id]
-            self._pipelines[variant.surface, variant.arms] = assembled.with_surface(
-                variant.surface, variant.config, dict(variant.arms), parts
+            surface = assembled.surface(variant.surface, variant.config, parts, variant.rival)
+            surface = replace(surface, arms=dict(variant.arms))
+            surfaces = {**assembled.pipeline.surfaces, variant.surface: surface}
+            self._pipelines[variant.surface, variant.arms] = replace(
+                assembled.pipeline, surfaces=surfaces
             )
 
     @property
@@ -84,6 +90,13 @@ class Variants:
         """The pipeline of the request's viewer."""
         arms = self._trials.arms_of(request.user_id, request.surface)
         return self._pipelines[request.surface, arms] if arms else self.base
+
+    def warm(self, time_us: int) -> None:
+        """Draws one interleaved page, so that no viewer waits for what is compiled in the first run of an installation."""
+        for (surface, _), pipeline in self._pipelines.items():
+            if pipeline.surfaces[surface].rival is not None:
+                pipeline.recommend(Request("warm", "", surface, 1, time_us))
+                return
 
     def recommend(self, request: Request, *, cheap: bool = False, share: bool = False) -> Answer:
         """The page that the viewer's arms make of the request."""

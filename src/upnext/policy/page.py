@@ -101,6 +101,43 @@ def draw_rows(terms: Terms, videos: Videos, noise: Float64) -> tuple[Int64, Floa
 
 
 @compiled
+def draft_rows(
+    terms: Terms,
+    videos: Videos,
+    rival_terms: Terms,
+    rival_videos: Videos,
+    noise: Float64,
+    coin: Float64,
+) -> tuple[Int64, Float64, Int64, Int64]:
+    """(rows, propensity, n_eligible, team, each [k]): two policies take turns over the same rows (team draft).
+
+    In rounds of two slots a coin float64[(k + 1) // 2] says who picks first; team 1 is the rival. A first pick is of either with one half, so
+    its probability is the mean of both; a second pick is the other's for certain. Each is given the slots and teams before it."""
+    page, rival_page = _empty_page(terms, videos), _empty_page(rival_terms, rival_videos)
+    k = len(noise)
+    rows, propensity, n_eligible = np.zeros(k, np.int64), np.zeros(k), np.zeros(k, np.int64)
+    team = np.zeros(k, np.int64)
+    for j in range(k):
+        slot, rival_slot = _next_slot(terms, page), _next_slot(rival_terms, rival_page)
+        begins = j % 2 == 0
+        team[j] = int(coin[j // 2] < 0.5) if begins else 1 - team[j - 1]
+        own, rivals = 1.0 - team[j], 1.0 * team[j]
+        row = _pick(rival_page, rival_slot, noise[j]) if team[j] else _pick(page, slot, noise[j])
+        if begins:
+            own, rivals = 0.5, 0.5
+        rows[j] = row
+        propensity[j] = own * _probability(page, slot, row)
+        propensity[j] += rivals * _probability(rival_page, rival_slot, row)
+        for i in range(len(page.breach)):
+            is_own = own > 0 and page.breach[i] == slot.breach
+            is_rivals = rivals > 0 and rival_page.breach[i] == rival_slot.breach
+            n_eligible[j] += is_own or is_rivals
+        _place(terms, videos, page, rows[: j + 1])
+        _place(rival_terms, rival_videos, rival_page, rows[: j + 1])
+    return rows, propensity, n_eligible, team
+
+
+@compiled
 def propensity_of_rows(terms: Terms, videos: Videos, rows: Int64) -> Float64:
     """float64[k]: the probability of each of rows int64[k], all different, given those before it; 0 where it isn't eligible."""
     page = _empty_page(terms, videos)

@@ -31,6 +31,7 @@ from upnext.policy.noise import noise_of
 from upnext.policy.page import (
     RULES,
     Videos,
+    draft_rows,
     draw_rows,
     propensity_of_rows,
     rules_broken_by_rows,
@@ -82,6 +83,36 @@ class PlackettLucePolicy:
             n_eligible=n_eligible,
             reason=strongest_sources(candidates, rows),
             draw_key=draw_key,
+        )
+
+    def draft(
+        self,
+        rival: PlackettLucePolicy,
+        query: Query,
+        candidates: Candidates,
+        values: tuple[Float32, Float32],
+    ) -> Slate:
+        """A page on which this policy and a rival take turns (team draft, `page.draft_rows`), each by its own of the `values`.
+
+        The noise is that of `arrange`, so that of two equal policies the page is the same. Raises InvalidInput as `arrange` does."""
+        draw_key = draw_key_of(query)
+        k = min(query.request.size, len(candidates))
+        (order, videos), (_, rival_videos) = (
+            one._videos(candidates, value) for one, value in zip((self, rival), values)
+        )
+        noise = noise_of(np.uint64(draw_key), k + (k + 1) // 2)
+        places, propensity, n_eligible, team = draft_rows(
+            self._terms, videos, rival._terms, rival_videos, noise[:k], noise[k:]
+        )
+        rows = order.take(places)
+        return Slate(
+            item_id=candidates.item_id.take(rows),
+            value=np.where(team == 0, values[0].take(rows), values[1].take(rows)),
+            propensity=propensity,
+            n_eligible=n_eligible,
+            reason=strongest_sources(candidates, rows),
+            draw_key=draw_key,
+            team=team,
         )
 
     def propensity(

@@ -169,7 +169,9 @@ class Feed:
         record = await self.look_up(self._slates.slate, request_id)
         if record is None:
             raise NotFound(f"request {request_id!r:.200}: no slate is logged under this id")
-        weights = await self.look_up(self._weights, record.surface, record.arms)
+        slot = record.video_id.index(video_id) if video_id in record.video_id else 0
+        arms = record.arms_of(slot)
+        weights = await self.look_up(self._weights, record.surface, arms)
         said = explain_slot(record, video_id, weights)
         given = {name: getattr(said, name) for name in _SHARED}
         return ExplainAnswer(
@@ -179,7 +181,7 @@ class Feed:
             contributions=dict(said.contributions),
             degraded=list(said.degraded),
             time_us=record.time_us,
-            arms=record.arms,
+            arms=arms,
             trace=record.trace,
         )
 

@@ -14,8 +14,15 @@ from typing import Any, Final
 from upnext.artifacts.releases import ReleaseStore
 from upnext.core.errors import InvalidInput, UpNextError, expected
 from upnext.evaluate.experiments.assignment import NO_ARM, Layer, bucket_of, unit_hash
-from upnext.evaluate.experiments.definition import Experiment, dotted, overlaid
+from upnext.evaluate.experiments.definition import (
+    Arm,
+    Experiment,
+    check_kind,
+    dotted,
+    overlaid,
+)
 from upnext.evaluate.experiments.store import ExperimentStore, Version
+from upnext.events.slate import INTERLEAVED
 from upnext.pipeline.assemble import SOURCES
 from upnext.pipeline.config import SurfaceConfig
 from upnext.pipeline.serving import Serving
@@ -67,7 +74,8 @@ class RunningTrials:
 
     def _combined(self, surface: str, layers: list[list[Experiment]]) -> list[Variant]:
         choices: list[list[_Entry]] = [
-            [None, *((one.name, arm) for one in members for arm in one.arms)] for members in layers
+            [None, *((one.name, arm) for one in members for arm in one.logged_arms)]
+            for members in layers
         ]
         combinations = [tuple(e for e in each if e is not None) for each in product(*choices)]
         if len(combinations) > MAX_VARIANTS:
@@ -77,13 +85,23 @@ class RunningTrials:
         return [self._variant(surface, arms) for arms in combinations if arms]
 
     def _variant(self, surface: str, arms: Arms) -> Variant:
-        said = [self._experiments[experiment].arms[arm] for experiment, arm in arms]
-        changes: dict[str, Any] = {}
-        for arm in said:
-            changes = overlaid(changes, arm.surfaces.get(surface, {}))
-        config = surface_with(self._settings, surface, changes, f"experiments {dict(arms)}")
+        mixed = [self._experiments[name] for name, arm in arms if arm == INTERLEAVED]
+        if mixed:  # nothing that changes the surface runs beside it (definition.check_apart)
+            teams = tuple(mixed[0].arms)
+            own, rivals = (
+                self._config(surface, [mixed[0].arms[team]], f"arm {team!r}") for team in teams
+            )
+            return Variant(surface, arms, own, None, ((teams[0], teams[1]), rivals))
+        said = [self._experiments[name].arms[arm] for name, arm in arms]
+        config = self._config(surface, said, f"experiments {dict(arms)}")
         releases = [arm.release_id for arm in said if arm.release_id is not None]
         return Variant(surface, arms, config, releases[0] if releases else None)
+
+    def _config(self, surface: str, arms: list[Arm], where: str) -> SurfaceConfig:
+        changes: dict[str, Any] = {}
+        for arm in arms:
+            changes = overlaid(changes, arm.surfaces.get(surface, {}))
+        return surface_with(self._settings, surface, changes, where)
 
 
 class TrialsFollower:
@@ -139,6 +157,7 @@ class TrialsFollower:
 
 def check(settings: Settings, releases: ReleaseStore, one: Experiment) -> None:
     """Raises InvalidInput, NotFound or DamagedRelease where an experiment can't run on these settings and releases."""
+    check_kind(one)
     unknown = [name for name in one.surfaces if name not in settings.surfaces]
     if unknown:
         known = ", ".join(sorted(settings.surfaces))
@@ -177,7 +196,8 @@ def surface_with(
 
 def _table(one: Experiment) -> _Table:
     owner = one.allocation().arm_of_bucket.tolist()
-    entries: list[_Entry] = [(one.name, arm) for arm in one.arms]
+    names = one.arms if one.kind == "ab" else [INTERLEAVED] * len(one.arms)
+    entries: list[_Entry] = [(one.name, arm) for arm in names]
     return [entries[row] if row != NO_ARM else None for row in owner]
 
 

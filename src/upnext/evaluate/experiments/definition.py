@@ -15,9 +15,9 @@ import numpy as np
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.types import Bool
 from upnext.evaluate.experiments.assignment import N_BUCKETS, NO_ARM, Allocation, Layer
+from upnext.events.slate import INTERLEAVED
 
 Kind = Literal["ab", "interleaving"]
-INTERLEAVED: Final = "interleaved"  # what slates of an interleaving log as their arm
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -60,6 +60,11 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     def is_running(self) -> bool:
         """Whether viewers are assigned."""
         return self.stopped_us is None
+
+    @property
+    def logged_arms(self) -> tuple[str, ...]:
+        """What slates may log as its arm."""
+        return tuple(self.arms) if self.kind == "ab" else (INTERLEAVED,)
 
     def allocation(self) -> Allocation:
         """Who is in which arm."""
@@ -116,6 +121,24 @@ def check_name(what: str, name: str) -> None:
     """Raises InvalidInput for what can't be a file's name and a label everywhere."""
     if not _NAME.fullmatch(name):
         raise expected(what, "1 to 64 of a-z, 0-9, - and _, a letter or digit first", name)
+
+
+def check_kind(one: Experiment) -> None:
+    """Raises InvalidInput for an interleaving that is none: it mixes two rankings of the same candidates by the same predictions."""
+    if INTERLEAVED in one.arms:
+        raise expected("arm", f"another name than {INTERLEAVED!r}, which slates use", INTERLEAVED)
+    if one.kind == "ab":
+        return
+    if len(one.arms) != 2 or len({arm.share for arm in one.arms.values()}) != 1:
+        shares = {name: arm.share for name, arm in one.arms.items()}
+        raise expected("interleaving", "two arms of equal shares", shares)
+    for surface in one.surfaces:
+        for key in sorted(one.changed_keys(surface)):
+            if key.split(".")[0] not in ("policy", "weights"):
+                raise InvalidInput(
+                    f"interleaving: surfaces.{surface}.{key}: expected a key of policy or weights, as both rankings"
+                    " are of the same candidates; compare the rest in an A/B experiment"
+                )
 
 
 def check_apart(new: Experiment, running: list[Experiment]) -> None:

@@ -15,7 +15,7 @@ from typing import Final
 import polars as pl
 
 from upnext.core.clock import DAY_US, SECOND_US
-from upnext.evaluate.experiments.definition import INTERLEAVED, Experiment
+from upnext.evaluate.experiments.definition import Experiment
 from upnext.evaluate.slot_join import slot_outcomes
 from upnext.evaluate.slot_log import ARM_SEPARATOR, LogPart, WholeLog, log_parts
 
@@ -91,10 +91,9 @@ def _of_part(part: LogPart, experiment: Experiment, counting: Counting) -> Expos
 
 def _first(outcomes: pl.DataFrame, experiment: Experiment) -> pl.DataFrame:
     """user_id, arm (row in the arms), exposed_us, n_arms."""
-    names = list(experiment.arms) if experiment.kind == "ab" else [INTERLEAVED]
     said = pl.col("arms").cast(pl.String).str.split(ARM_SEPARATOR)
     arm = pl.lit(None, pl.Int64)
-    for row, name in enumerate(names):
+    for row, name in enumerate(experiment.logged_arms):
         tagged = said.list.contains(f"{experiment.name}={name}")
         arm = pl.when(tagged).then(pl.lit(row, pl.Int64)).otherwise(arm)
     tagged_rows = outcomes.filter("is_served").with_columns(arm=arm).drop_nulls("arm")
@@ -109,18 +108,23 @@ def _counted(outcomes: pl.DataFrame, experiment: Experiment, counting: Counting)
     """The showings with a column per sum, but sessions."""
     own = pl.col("is_served") & pl.col("surface").is_in(experiment.surfaces)
     seen = own & pl.col("is_seen")
-    value = pl.lit(0.0)
-    for task, weight in counting.weights.items():
-        if task in _LABELS:
-            value = value + weight * pl.col(_LABELS[task]).cast(pl.Float64)
     return outcomes.select(
         "user_id", "time_us", "watch_s",
-        value=value,
+        value=value_of_showing(counting.weights),
         completed="is_completed", relevant="is_relevant", likes="is_liked",
         dislikes="is_disliked", not_interested="is_not_interested",
         slots=own, slots_clicked=own & pl.col("is_clicked"),
         impressions=seen, impressions_clicked=seen & pl.col("is_clicked"),
     )  # fmt: skip
+
+
+def value_of_showing(weights: Mapping[str, float]) -> pl.Expr:
+    """The value of what a viewer did with one showing, on the scale of the ranker's; a task without an outcome (skip) has no part."""
+    value = pl.lit(0.0)
+    for task, weight in weights.items():
+        if task in _LABELS:
+            value = value + weight * pl.col(_LABELS[task]).cast(pl.Float64)
+    return value
 
 
 def _sums(rows: pl.DataFrame, by: Sequence[str], counting: Counting) -> pl.DataFrame:
