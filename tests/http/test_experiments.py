@@ -14,7 +14,8 @@ from running import Running
 from upnext.cli.experiment import run_ramp, run_start, run_stop
 from upnext.core.errors import InvalidInput
 from upnext.evaluate.experiments.drafted import interleaving_report
-from upnext.evaluate.experiments.exposed import Counting
+from upnext.evaluate.experiments.exposed import Counting, exposed
+from upnext.evaluate.experiments.report import report_of
 from upnext.evaluate.experiments.store import ExperimentStore
 from upnext.events.log import SqliteEventLog
 
@@ -96,6 +97,13 @@ def test_arms_get_what_they_are_set_to_and_a_stop_returns_everyone_to_the_base(
 
     log = SqliteEventLog(system.root / "upnext-data" / "events", read_only=True)
     records = [record for part in log.scan_slates() for record in part]
+    counting = Counting({"relevant": 1.0}, 1800.0, time.time_ns() // 1000)
+    report = report_of(
+        store.read(NAME), exposed(log, store.read(NAME), counting), counting.until_us
+    )
+    expected = {arm: {r.user_id for r in records if r.arms == {NAME: arm}} for arm in ("control", "wide")}  # fmt: skip
+    assert report.n_exposed == {arm: len(users) for arm, users in expected.items()}
+    assert report.n_exposed["control"] + report.n_exposed["wide"] > 20
     log.close()
     for arm, temperature in (("control", 0.2), ("wide", 3.0)):
         logged = [record for record in records if record.arms.get(NAME) == arm]

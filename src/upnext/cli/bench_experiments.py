@@ -18,10 +18,10 @@ from upnext.evaluate.experiments.rehearsal import Errors, Sensitivity, declared,
 
 LIFTS: Final = (0.0, 0.02, 0.05, 0.1)
 EDGES: Final = (0.0, 0.5, 1.0)
-VIEWERS: Final = (250, 1_000, 4_000)
+VIEWERS: Final = (250, 1_000, 2_000)
 N_PER_ARM: Final = 10_000
 PEEK_EVERY: Final = 100
-N_INTERLEAVINGS: Final = 100
+INTERLEAVED_SHARE: Final = 0.1  # of the replications: each is many pages
 N_ASSIGNED: Final = 200_000
 
 
@@ -30,7 +30,7 @@ def run(replications: int, seed: int, as_json: bool, out: Console) -> None:
     peeks = np.arange(PEEK_EVERY, N_PER_ARM + 1, PEEK_EVERY)
     errors = [(lift, declared(replications, peeks, lift=lift, seed=seed)) for lift in LIFTS]
     pairs = [
-        (n, edge, found(N_INTERLEAVINGS, n, edge=edge, seed=seed))
+        (n, edge, found(int(replications * INTERLEAVED_SHARE), n, edge=edge, seed=seed))
         for n in VIEWERS
         for edge in EDGES
     ]
@@ -47,7 +47,7 @@ def run(replications: int, seed: int, as_json: bool, out: Console) -> None:
         out.file.write(json.dumps(body) + "\n")
         return
     out.print(_errors(errors, replications, peeks))
-    out.print(_interleaving(pairs))
+    out.print(_interleaving(pairs, int(replications * INTERLEAVED_SHARE)))
     for name, value in said.items():
         out.print(f"{name}: {value}", highlight=False)
 
@@ -70,9 +70,9 @@ def _errors(errors: list[tuple[float, Errors]], replications: int, peeks: Int64)
     return table
 
 
-def _interleaving(pairs: list[tuple[int, float, Sensitivity]]) -> Table:
+def _interleaving(pairs: list[tuple[int, float, Sensitivity]], n_each: int) -> Table:
     table = Table("viewers", "edge of the second ranking", "A/B finds it", "interleaving finds it", "pages won",
-        title=f"share of {N_INTERLEAVINGS} experiments in which the second ranking is found better, read once (2.5 % by chance)")  # fmt: skip
+        title=f"share of {n_each} experiments in which the second ranking is found better, read once (2.5 % by chance)")  # fmt: skip
     for n, edge, one in pairs:
         table.add_row(f"{n:,}", f"{edge:g}", f"{one.ab:.0%}", f"{one.interleaving:.0%}", f"{one.wins:.1%}")  # fmt: skip
     return table

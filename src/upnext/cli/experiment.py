@@ -44,16 +44,15 @@ def run_start(
     settings = load(config)
     store = _store(settings)
     draft = draft_of(settings, name, arms, changes, layer=layer, surfaces=surfaces, kind=kind)
-    metrics, guardrails = judged
+    metrics, margins = judged
+    guardrails = dict(_guardrail(said) for said in margins)
     if kind == "interleaving" and (metrics or guardrails):
         raise InvalidInput(
             "--interleave: expected no --metric and no --guardrail: pages are won by value, and the report has clicks"
             " and watch time beside it"
         )
-    check_metrics([*metrics, *(said.rpartition(":")[0] for said in guardrails)])
-    draft = msgspec.structs.replace(
-        draft, metrics=metrics, guardrails=dict(_guardrail(said) for said in guardrails)
-    )
+    check_metrics([*metrics, *guardrails])
+    draft = msgspec.structs.replace(draft, metrics=metrics, guardrails=guardrails)
     check(settings, ReleaseStore(settings.releases_path), draft)
     running = [one for one in store.list() if one.is_running]
     RunningTrials(settings, [*running, draft])  # raises where they don't go together

@@ -1,0 +1,81 @@
+"""`upnext experiment` as a person runs it: on a data folder without a server, and what it says to mistakes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from command_line import Ran, upnext
+
+from upnext.serve.stores import open_stores
+from upnext.settings.settings import load
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    """Settings with empty stores."""
+    file = tmp_path / "upnext.toml"
+    file.write_text("")
+    open_stores(load(file)).close()
+    return file
+
+
+def experiment(config: Path, *words: object) -> Ran:
+    return upnext("experiment", *words, "--config", config)
+
+
+def test_an_experiment_is_started_listed_ramped_reported_and_stopped(config: Path) -> None:
+    ran = experiment(
+        config, "start", "wide", "--arm", "control:5", "--arm", "wide:5",
+        "--set", "wide.surfaces.home.policy.temperature=0.8",
+        "--set", "wide.surfaces.shorts.sources.fresh=120",
+        "--metric", "watch_s", "--guardrail", "retention_d1:0.02",
+    )  # fmt: skip
+    assert ran.code == 0, ran.err
+    assert "home, shorts" in ran.out
+    (listed,) = json.loads(experiment(config, "list", "--json").out)
+    assert listed["arms"]["wide"]["surfaces"] == {
+        "home": {"policy": {"temperature": 0.8}}, "shorts": {"sources": {"fresh": 120}},
+    }  # fmt: skip
+    assert listed["metrics"] == ["watch_s"]
+    assert listed["guardrails"] == {"retention_d1": 0.02}
+    assert experiment(config, "ramp", "wide", 40).out.startswith("wide: control 20 %, wide 20 %")
+    report = json.loads(experiment(config, "report", "wide", "--json").out)
+    assert report["n_exposed"] == {"control": 0, "wide": 0}
+    assert "nothing" not in experiment(config, "report", "wide").err
+    assert experiment(config, "stop", "wide").code == 0
+    assert "temperature=0.8" in experiment(config, "list").out
+
+
+def test_an_interleaving_without_pages_has_a_report(config: Path) -> None:
+    words = ("--set", "b.surfaces.home.policy.temperature=0.5", "--interleave")
+    assert experiment(config, "start", "mixed", "--arm", "a:5", "--arm", "b:5", *words).code == 0
+    report = json.loads(experiment(config, "report", "mixed", "--json").out)
+    assert report["preferences"]["value"]["n_pages"] == 0
+    assert "neither is preferred" in experiment(config, "report", "mixed").out
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("report", "nothere"), "experiment 'nothere': not in"),
+        (("stop", "../x"), "1 to 64 of a-z"),
+        (("start", "x", "--arm", "a:5", "--arm", "b:5", "--metric", "watch"), "unknown; known: value, watch_s"),
+        (("start", "x", "--arm", "a:5", "--arm", "b:5", "--guardrail", "value"), "METRIC:MARGIN"),
+        (("start", "X", "--arm", "a:5", "--arm", "b:5"), "1 to 64 of a-z"),
+        (("start", "x", "--arm", "a:5", "--arm", "b:5", "--surface", "hom"), "one of home, shorts, upnext"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_clear_line(config: Path, words: tuple[str, ...], said: str) -> None:
+    ran = experiment(config, *words)
+    assert ran.code == 2
+    assert said in ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_the_bench_prints_figures(config: Path) -> None:
+    ran = upnext("bench", "experiments", "--replications", 100, "--json")
+    said = json.loads(ran.out)
+    assert said["tests"][0]["lift"] == 0
+    assert said["tests"][0]["sequential"] <= 0.1
