@@ -121,14 +121,13 @@ class TrialsFollower:
         self._version: Version = ()
 
     def follow(self) -> bool:
-        """Swaps in what runs now if any definition changed -> whether it did. Raises UpNextError for a file that can't be read."""
+        """Swaps in what runs now if any definition changed -> whether it did. Raises UpNextError where that fails as a whole."""
         version = self._store.version()
         if version == self._version:
             return False
-        running = [one for one in self._store.list() if one.is_running]
-        fit = [one for one in running if self._fits(one)]
+        fit = [one for name in self._store.names() if (one := self._running(name)) is not None]
+        self._version = version  # what can't be followed is said once, like a refused release
         self._serving.follow_trials(RunningTrials(self._settings, fit))
-        self._version = version
         log.info("experiments followed", extra={"running": [one.name for one in fit]})
         return True
 
@@ -139,20 +138,24 @@ class TrialsFollower:
         if surface not in self._settings.surfaces:
             return {}
         changes: dict[str, Any] = {}
-        known = {one.name: one for one in self._store.list()} if arms else {}
+        known = self._store.names() if arms else ()
         for name, arm in sorted(arms.items()):
-            said = known[name].arms.get(arm) if name in known else None
+            said = self._store.read(name).arms.get(arm) if name in known else None
             if said is not None:
                 changes = overlaid(changes, said.surfaces.get(surface, {}))
         return surface_with(self._settings, surface, changes, f"arms {dict(arms)}").weights
 
-    def _fits(self, one: Experiment) -> bool:
+    def _running(self, name: str) -> Experiment | None:
+        """The experiment if it runs and can run here."""
         try:
+            one = self._store.read(name)
+            if not one.is_running:
+                return None
             check(self._settings, self._releases, one)
         except UpNextError as error:
-            log.error("experiment left out", extra={"experiment": one.name, "error": str(error)})
-            return False
-        return True
+            log.error("experiment left out", extra={"experiment": name, "error": str(error)})
+            return None
+        return one
 
 
 def check(settings: Settings, releases: ReleaseStore, one: Experiment) -> None:
@@ -166,7 +169,7 @@ def check(settings: Settings, releases: ReleaseStore, one: Experiment) -> None:
         for surface, changes in arm.surfaces.items():
             surface_with(settings, surface, changes, f"arm {name!r}")
         if arm.release_id is not None:
-            releases.open(arm.release_id, verify=False)
+            releases.open(arm.release_id)
 
 
 def surface_with(

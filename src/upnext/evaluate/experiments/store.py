@@ -40,6 +40,10 @@ class ExperimentStore:
         found = [self._read(file) for file in self._files()]
         return sorted(found, key=lambda one: (one.started_us, one.name))
 
+    def names(self) -> tuple[str, ...]:
+        """Of all of them."""
+        return tuple(file.stem for file in self._files())
+
     def read(self, name: str) -> Experiment:
         """One of them. Raises NotFound, Unavailable."""
         check_name("experiment", name)
