@@ -9,6 +9,8 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from upnext.cli.experiment_app import experiment_app
+from upnext.cli.options import Config, Json, consoles
 from upnext.core.errors import UpNextError
 
 app = typer.Typer(
@@ -19,28 +21,10 @@ app = typer.Typer(
     add_completion=False,
 )
 release_app = typer.Typer(help="List, promote and roll back releases.", no_args_is_help=True)
-experiment_app = typer.Typer(
-    help="Compare arms on live viewers: start, ramp, stop, report.", no_args_is_help=True
-)
 bench_app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
 app.add_typer(release_app, name="release")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(bench_app, name="bench")
-
-PIPE_WIDTH = 240
-Config = Annotated[
-    Path | None, typer.Option("--config", "-c", help="upnext.toml; default: ./upnext.toml")
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
-
-
-def consoles() -> tuple[Console, Console]:
-    """Where results go (stdout) and where progress goes (stderr); a pipe or a file gets wide lines instead of cut columns."""
-    out, err = Console(), Console(stderr=True)
-    return (
-        out if out.is_terminal else Console(width=PIPE_WIDTH),
-        err if err.is_terminal else Console(stderr=True, soft_wrap=True),
-    )
 
 
 @app.command()
@@ -421,6 +405,8 @@ def experiment_report(
     from upnext.cli.experiment_report import run
 
     run(name, config, as_json, consoles()[0])
+
+
 
 
 @bench_app.command("serve")

@@ -1,0 +1,24 @@
+"""What the commands share: options, and where they print."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+PIPE_WIDTH = 240
+Config = Annotated[
+    Path | None, typer.Option("--config", "-c", help="upnext.toml; default: ./upnext.toml")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
+
+
+def consoles() -> tuple[Console, Console]:
+    """Where results go (stdout) and where progress goes (stderr); a pipe or a file gets wide lines instead of cut columns."""
+    out, err = Console(), Console(stderr=True)
+    return (
+        out if out.is_terminal else Console(width=PIPE_WIDTH),
+        err if err.is_terminal else Console(stderr=True, soft_wrap=True),
+    )
