@@ -144,6 +144,9 @@ def test_a_lift_is_found_and_cuped_narrows_it_by_what_was_known_before(tmp_path:
     assert narrowed < 0.4 * width
     assert figure.adjusted.is_significant
     assert figure.p_holm == figure.adjusted.p < 0.001
+    # ten and a half days so far: three times as many more are four times the viewers, half the least lift
+    halved = report.detectable_after(figure, 3 * (UNTIL_US - given.started_us) / DAY_US)
+    assert halved == pytest.approx(figure.detectable / 2)
     assert [day.day for day in report.by_day] == [0]  # nobody came on a later day
     json.dumps(report.to_json(), allow_nan=False)
 

@@ -33,6 +33,7 @@ from upnext.evaluate.experiments.report import (
 from upnext.evaluate.experiments.store import ExperimentStore
 from upnext.settings.settings import Settings, load
 
+FORECAST_D: Final = (7, 28)
 MAX_DAYS: Final = 14  # of the table by day
 _GUARDS: Final = {
     "kept": "kept: that much harm is ruled out",
@@ -124,7 +125,13 @@ def conclusions(report: ExperimentReport) -> list[str]:
         if figure.p_holm is None:
             continue
         if figure.p_holm >= 0.05:
+            later = ", ".join(
+                f"{report.detectable_after(figure, days):.1%} after {days} days more"
+                for days in FORECAST_D
+            )
             verdict = "no difference can be told from chance yet"
+            if report.is_running and math.isfinite(figure.detectable):
+                verdict += f"; least lift found: {figure.detectable:.1%} now, {later} if as many new viewers come"
         else:
             is_up = figure.adjusted.difference > 0
             is_good = is_up == METRICS[figure.metric].is_more_better
@@ -196,7 +203,7 @@ def _percent(interval: Interval) -> str:
     if not math.isfinite(interval.difference):
         return "-"
     if not math.isfinite(interval.low):
-        return f"{interval.difference:+.1%} (too few viewers for an interval)"
+        return f"{interval.difference:+.1%} (no interval)"
     return f"{interval.difference:+.1%} [{interval.low:+.1%}, {interval.high:+.1%}]"
 
 

@@ -128,6 +128,13 @@ class ExperimentReport:
         """Whether nothing else here can be believed."""
         return self.sample_ratio_p < SRM_ALARM
 
+    def detectable_after(self, figure: Figure, more_days: float) -> float:
+        """The least relative effect found with 80 % power after so many days more, if new viewers come as they did; NaN without any."""
+        days = (self.until_us - self.started_us) / DAY_US
+        if days <= 0:
+            return float("nan")
+        return figure.detectable * float(np.sqrt(days / (days + more_days)))
+
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not finite is null."""
         said = {**asdict(self), "sample_ratio_alarm": self.sample_ratio_alarm}
