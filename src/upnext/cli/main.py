@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 from rich.console import Console
 
+from upnext.cli.bench_app import bench_app
 from upnext.cli.experiment_app import experiment_app
 from upnext.cli.options import Config, Json, consoles
 from upnext.core.errors import UpNextError
@@ -21,7 +22,6 @@ app = typer.Typer(
     add_completion=False,
 )
 release_app = typer.Typer(help="List, promote and roll back releases.", no_args_is_help=True)
-bench_app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
 app.add_typer(release_app, name="release")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(bench_app, name="bench")
@@ -306,192 +306,6 @@ def release_rollback(config: Config = None) -> None:
     from upnext.cli.release import run_rollback
 
     run_rollback(config, consoles()[0])
-
-
-@bench_app.command("worlds")
-def bench_worlds(
-    viewers: Annotated[int, typer.Option(help="Viewers of each world.")] = 1_000,
-    videos: Annotated[int, typer.Option(help="Videos of each world.")] = 10_000,
-    days: Annotated[int, typer.Option(min=1, help="Days of each world.")] = 11,
-    seed: Annotated[int, typer.Option(help="Of every world.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """Marginals of every named world beside those of a real log, with distances."""
-    from upnext.cli.bench_worlds import run
-
-    run(viewers, videos, days, seed, as_json, *consoles())
-
-
-@experiment_app.command("start")
-def experiment_start(
-    name: Annotated[str, typer.Argument(help="A new name: a-z, 0-9, - and _.")],
-    arm: Annotated[
-        list[str],
-        typer.Option(help="NAME:PERCENT of the layer's viewers; repeat it, the control first."),
-    ],
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="What an arm changes: ARM.surfaces.SURFACE.KEY=VALUE as in upnext.toml, or ARM.release=ID; repeat it.",
-        ),
-    ] = None,
-    layer: Annotated[
-        str, typer.Option(help="Experiments of one layer share no viewer; layers are independent.")
-    ] = "default",
-    surface: Annotated[
-        list[str] | None,
-        typer.Option(help="Where it runs; default: the surfaces that an arm changes, else all."),
-    ] = None,
-    interleave: Annotated[
-        bool, typer.Option("--interleave", help="Two arms mixed on every page (team draft).")
-    ] = False,
-    metric: Annotated[
-        list[str] | None, typer.Option(help="What decides; repeat it. Default: value.")
-    ] = None,
-    guardrail: Annotated[
-        list[str] | None,
-        typer.Option(help="METRIC:MARGIN, a relative loss that is too much; repeat it."),
-    ] = None,
-    config: Config = None,
-) -> None:
-    """Assign viewers to arms from now on; running servers follow within seconds."""
-    from upnext.cli.experiment import run_start
-
-    run_start(
-        name, arm, set_ or [], layer=layer, surfaces=surface or [],
-        kind="interleaving" if interleave else "ab", judged=(metric or [], guardrail or []),
-        config=config, out=consoles()[0],
-    )  # fmt: skip
-
-
-@experiment_app.command("ramp")
-def experiment_ramp(
-    name: Annotated[str, typer.Argument(help="A running experiment.")],
-    percent: Annotated[float, typer.Argument(help="Of the layer's viewers, all arms together.")],
-    config: Config = None,
-) -> None:
-    """Give a running experiment more viewers; who is in stays in the same arm."""
-    from upnext.cli.experiment import run_ramp
-
-    run_ramp(name, percent, config, consoles()[0])
-
-
-@experiment_app.command("stop")
-def experiment_stop(
-    name: Annotated[str, typer.Argument(help="A running experiment.")], config: Config = None
-) -> None:
-    """End an experiment: everyone gets the base again."""
-    from upnext.cli.experiment import run_stop
-
-    run_stop(name, config, consoles()[0])
-
-
-@experiment_app.command("list")
-def experiment_list(config: Config = None, as_json: Json = False) -> None:
-    """Every experiment with its arms, newest first."""
-    from upnext.cli.experiment import run_list
-
-    run_list(config, as_json, consoles()[0])
-
-
-@experiment_app.command("report")
-def experiment_report(
-    name: Annotated[str, typer.Argument(help="From `upnext experiment list`.")],
-    config: Config = None,
-    as_json: Json = False,
-) -> None:
-    """What an experiment shows so far; may be read at any moment."""
-    from upnext.cli.experiment_report import run
-
-    run(name, config, as_json, consoles()[0])
-
-
-
-
-@bench_app.command("serve")
-def bench_serve(
-    videos: Annotated[int, typer.Option(min=1_000, help="Synthetic videos.")] = 1_000_000,
-    rate: Annotated[float, typer.Option(help="Requests a second, Poisson.")] = 60.0,
-    seconds: Annotated[float, typer.Option(help="Length of the measured run.")] = 30.0,
-    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
-    folder: Annotated[
-        Path | None, typer.Option(help="Keep the synthetic system here and use it again.")
-    ] = None,
-    as_json: Json = False,
-) -> None:
-    """The whole home request under open-loop load, beside its kernels alone."""
-    from upnext.cli.bench_serve import run
-
-    run(videos, rate, seconds, workers, folder, as_json, *consoles())
-
-
-@bench_app.command("off-policy")
-def bench_off_policy(
-    replications: Annotated[int, typer.Option(min=2, help="Logs drawn of each world.")] = 2_000,
-    seed: Annotated[int, typer.Option(help="Same seed, same logs.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """Bias and coverage of every off-policy estimator on three worlds with known truth."""
-    from upnext.cli.bench_off_policy import run
-
-    run(replications, seed, as_json, *consoles())
-
-
-@bench_app.command("open-bandit")
-def bench_open_bandit(
-    folder: Annotated[
-        Path, typer.Argument(help="Of the data set: random/CAMPAIGN/CAMPAIGN.csv and bts/...")
-    ],
-    reward_model: Annotated[str, typer.Option(help="tabular, logistic or boosting.")] = "tabular",
-    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
-    as_json: Json = False,
-) -> None:
-    """Each policy of the Open Bandit Dataset valued from the other's log, against what it earned."""
-    from upnext.cli.bench_open_bandit import run
-
-    run(folder, reward_model, level, as_json, consoles()[0])
-
-
-@bench_app.command("interference")
-def bench_interference(
-    viewers: Annotated[int, typer.Option(help="Viewers of a market.")] = 8_000,
-    creators: Annotated[int, typer.Option(help="Creators of a market.")] = 8_000,
-    days: Annotated[int, typer.Option(min=1, help="Days of the tests.")] = 20,
-    seeds: Annotated[int, typer.Option(min=1, help="Markets, of seeds 0, 1 and so on.")] = 5,
-    as_json: Json = False,
-) -> None:
-    """Markets where helping some creators costs others: the true effect beside what three A/B tests say."""
-    from upnext.cli.bench_interference import run
-
-    run(viewers, creators, days, seeds, as_json, *consoles())
-
-
-@bench_app.command("evaluate")
-def bench_evaluate(
-    users: Annotated[int, typer.Option(min=100, help="Synthetic viewers.")] = 100_000,
-    videos: Annotated[int, typer.Option(min=2_000, help="Synthetic videos.")] = 1_000_000,
-    size: Annotated[int, typer.Option(min=2, help="Numbers in a vector.")] = 64,
-    as_json: Json = False,
-) -> None:
-    """Every metric over the full, exact ranking of all videos for all viewers, with time and memory."""
-    from upnext.cli.bench_evaluate import run
-
-    run(users, videos, size, as_json, *consoles())
-
-
-@bench_app.command("experiments")
-def bench_experiments(
-    replications: Annotated[
-        int, typer.Option(min=100, help="Made-up experiments per line of the first table.")
-    ] = 1_000,
-    seed: Annotated[int, typer.Option(help="Same seed, same figures.")] = 0,
-    as_json: Json = False,
-) -> None:
-    """False alarms and power of the experiments' tests, with peeking and without; interleaving beside A/B."""
-    from upnext.cli.bench_experiments import run
-
-    run(replications, seed, as_json, consoles()[0])
 
 
 def main() -> None:

@@ -1,0 +1,111 @@
+"""`upnext bench`: what is measured on this machine, each benchmark in a file of its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from upnext.cli.options import Json, consoles
+
+bench_app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
+
+
+@bench_app.command("worlds")
+def bench_worlds(
+    viewers: Annotated[int, typer.Option(help="Viewers of each world.")] = 1_000,
+    videos: Annotated[int, typer.Option(help="Videos of each world.")] = 10_000,
+    days: Annotated[int, typer.Option(min=1, help="Days of each world.")] = 11,
+    seed: Annotated[int, typer.Option(help="Of every world.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Marginals of every named world beside those of a real log, with distances."""
+    from upnext.cli.bench_worlds import run
+
+    run(viewers, videos, days, seed, as_json, *consoles())
+
+
+@bench_app.command("serve")
+def bench_serve(
+    videos: Annotated[int, typer.Option(min=1_000, help="Synthetic videos.")] = 1_000_000,
+    rate: Annotated[float, typer.Option(help="Requests a second, Poisson.")] = 60.0,
+    seconds: Annotated[float, typer.Option(help="Length of the measured run.")] = 30.0,
+    workers: Annotated[int, typer.Option(help="Worker processes.")] = 2,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep the synthetic system here and use it again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The whole home request under open-loop load, beside its kernels alone."""
+    from upnext.cli.bench_serve import run
+
+    run(videos, rate, seconds, workers, folder, as_json, *consoles())
+
+
+@bench_app.command("off-policy")
+def bench_off_policy(
+    replications: Annotated[int, typer.Option(min=2, help="Logs drawn of each world.")] = 2_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same logs.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Bias and coverage of every off-policy estimator on three worlds with known truth."""
+    from upnext.cli.bench_off_policy import run
+
+    run(replications, seed, as_json, *consoles())
+
+
+@bench_app.command("open-bandit")
+def bench_open_bandit(
+    folder: Annotated[
+        Path, typer.Argument(help="Of the data set: random/CAMPAIGN/CAMPAIGN.csv and bts/...")
+    ],
+    reward_model: Annotated[str, typer.Option(help="tabular, logistic or boosting.")] = "tabular",
+    level: Annotated[float, typer.Option(help="Of the intervals.")] = 0.95,
+    as_json: Json = False,
+) -> None:
+    """Each policy of the Open Bandit Dataset valued from the other's log, against what it earned."""
+    from upnext.cli.bench_open_bandit import run
+
+    run(folder, reward_model, level, as_json, consoles()[0])
+
+
+@bench_app.command("interference")
+def bench_interference(
+    viewers: Annotated[int, typer.Option(help="Viewers of a market.")] = 8_000,
+    creators: Annotated[int, typer.Option(help="Creators of a market.")] = 8_000,
+    days: Annotated[int, typer.Option(min=1, help="Days of the tests.")] = 20,
+    seeds: Annotated[int, typer.Option(min=1, help="Markets, of seeds 0, 1 and so on.")] = 5,
+    as_json: Json = False,
+) -> None:
+    """Markets where helping some creators costs others: the true effect beside what three A/B tests say."""
+    from upnext.cli.bench_interference import run
+
+    run(viewers, creators, days, seeds, as_json, *consoles())
+
+
+@bench_app.command("evaluate")
+def bench_evaluate(
+    users: Annotated[int, typer.Option(min=100, help="Synthetic viewers.")] = 100_000,
+    videos: Annotated[int, typer.Option(min=2_000, help="Synthetic videos.")] = 1_000_000,
+    size: Annotated[int, typer.Option(min=2, help="Numbers in a vector.")] = 64,
+    as_json: Json = False,
+) -> None:
+    """Every metric over the full, exact ranking of all videos for all viewers, with time and memory."""
+    from upnext.cli.bench_evaluate import run
+
+    run(users, videos, size, as_json, *consoles())
+
+
+@bench_app.command("experiments")
+def bench_experiments(
+    replications: Annotated[
+        int, typer.Option(min=100, help="Made-up experiments per line of the first table.")
+    ] = 1_000,
+    seed: Annotated[int, typer.Option(help="Same seed, same figures.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """False alarms and power of the experiments' tests, with peeking and without; interleaving beside A/B."""
+    from upnext.cli.bench_experiments import run
+
+    run(replications, seed, as_json, consoles()[0])
