@@ -159,6 +159,9 @@ SLATES: Final = pa.schema(
         ("latitude", pa.float64()),
         ("longitude", pa.float64()),
         ("current_video_id", pa.string()),
+        ("seed", pa.uint64()),  # null: the record is older than this and the next two columns
+        ("size", pa.int32()),  # slots asked for
+        ("exclude", pa.list_(pa.string())),  # video_ids
     ]
 )
 

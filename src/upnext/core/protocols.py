@@ -84,6 +84,12 @@ class Policy(Protocol):
         """float64[k]: the probability of each slot of `slate` given the slots before it."""
         ...
 
+    def distributions(
+        self, query: Query, candidates: Candidates, value: Float32, slate: Slate
+    ) -> Float64:
+        """float64[k, n]: the probability of every candidate for each slot of `slate`, given the slots before it."""
+        ...
+
 
 class EventLog(Protocol):
     """The durable truth."""

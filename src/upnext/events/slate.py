@@ -81,6 +81,10 @@ class SlateRecord(msgspec.Struct, frozen=True, kw_only=True):
     latitude: float | None = None
     longitude: float | None = None
     current_video_id: str | None = None
+    # what else its candidates and its draw are a function of
+    seed: int | None = None  # None: the record is older than these fields
+    size: int | None = None  # slots asked for; the page may have fewer
+    exclude: list[str] = []  # video_ids
 
     def rows(self) -> pa.Table:
         """One row per slot: core.columns.SLATES. Raises InvalidInput when a column has not k entries."""
@@ -108,7 +112,7 @@ _PER_REQUEST: Final = (
     "request_id", "log_seq", "time_us", "user_id", "session_id", "page", "surface", "release_id",
     "policy_version", "policy", "draw_key", "tasks", "arms", "degraded",
     "logged_in", "device", "country", "language", "time_zone", "latitude", "longitude",
-    "current_video_id",
+    "current_video_id", "seed", "size", "exclude",
 )  # fmt: skip
 
 

@@ -8,7 +8,13 @@ from typing import Protocol
 import msgspec
 import numpy as np
 
+from upnext.core.randomness import key_of
 from upnext.core.types import NO_ITEMS, Int64
+
+
+def default_seed(user_id: str, session_id: str) -> int:
+    """The seed of a session's draws where the request names none: one session's pages belong together, another's differ."""
+    return key_of("session", user_id, session_id)
 
 
 class ServedSlate(Protocol):

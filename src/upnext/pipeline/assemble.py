@@ -12,7 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Final
 
+import numpy as np
+
 from upnext.catalog.view import CatalogView
+from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.protocols import Filter, Hydrator, Source
 from upnext.core.types import Int64
 from upnext.features.context import Vocabulary
@@ -49,6 +52,8 @@ NO_RELEASE = "none"
 SOURCES: Final = (
     "relevant", "item_to_item", "popular", "trending", "local", "fresh", "followed",
 )  # fmt: skip
+ACTIVE = VIDEO_STATUSES.index("active")
+BRING_ROWS = 4096
 
 
 @dataclass(frozen=True)
@@ -145,6 +150,18 @@ def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RE
         seed=parts.pipeline.seed,
     )
     return Assembled(pipeline, sources, allowed, release)
+
+
+def bring_later(release: ReleaseParts, view: CatalogView) -> None:
+    """Takes in what the catalogue got since the release was made."""
+    bring(release, view, view.changed_since(release.change_seq))
+
+
+def bring(release: ReleaseParts, view: CatalogView, item_id: Int64) -> None:
+    """Takes in new and changed videos; those that are active become retrievable."""
+    for start in range(0, len(item_id), BRING_ROWS):
+        ids = item_id[start : start + BRING_ROWS]
+        release.bring(ids, view.videos(ids), np.asarray(view.status[ids] == ACTIVE))
 
 
 def feature_sources(surfaces: Mapping[str, SurfaceConfig]) -> tuple[str, ...]:

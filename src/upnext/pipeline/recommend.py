@@ -175,6 +175,13 @@ class Pipeline:
         query = self.hydrator.hydrate(request)
         return query.with_arms(surface.arms) if surface.arms else query
 
+    def valued(self, query: Query) -> tuple[Scored, Trace]:
+        """All that `recommend` does up to the value, for a query that is hydrated already; the trace tells how far down the ladder."""
+        trace, timer = Trace(), Timer()
+        surface = self.surface(query.request.surface)
+        candidates = self._candidates(query, surface, trace, timer, cheap=False)
+        return self._score(query, surface, candidates, trace, timer), trace
+
     def _candidates(
         self, query: Query, surface: Surface, trace: Trace, timer: Timer, *, cheap: bool
     ) -> Candidates:

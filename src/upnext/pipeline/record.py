@@ -67,6 +67,9 @@ def record_of(
         latitude=request.latitude,
         longitude=request.longitude,
         current_video_id=request.current_video_id,
+        seed=request.seed,
+        size=request.size,
+        exclude=list(request.exclude),
     )
 
 

@@ -16,20 +16,24 @@ import numpy as np
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
 from upnext.core.clock import Clock
-from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import UpNextError
 from upnext.core.types import Candidates, History, Int64, Request, Trace
 from upnext.features.live import StateReader
 from upnext.features.ring import Ring, history_of
-from upnext.pipeline.assemble import NO_RELEASE, Assembled, Parts, assemble
+from upnext.pipeline.assemble import (
+    NO_RELEASE,
+    Assembled,
+    Parts,
+    assemble,
+    bring,
+    bring_later,
+)
 from upnext.pipeline.ladder import votes
 from upnext.pipeline.recommend import Pipeline
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.pipeline.variants import NoTrials, Trials, Variants
 
 log = logging.getLogger(__name__)
-ACTIVE = VIDEO_STATUSES.index("active")
-BRING_ROWS = 4096
 N_WARM = 8  # videos in the history of the viewer that a new pipeline is warmed with
 
 
@@ -197,17 +201,11 @@ class Serving:
     def _bring_later(self, assembled: Assembled) -> None:
         """What the catalogue got since the release was made."""
         if assembled.release is not None:
-            changed = self._parts.view.changed_since(assembled.release.change_seq)
-            self._bring(assembled, changed)
+            bring_later(assembled.release, self._parts.view)
 
     def _bring(self, assembled: Assembled, item_id: Int64) -> None:
-        release = assembled.release
-        if release is None:
-            return
-        for start in range(0, len(item_id), BRING_ROWS):
-            ids = item_id[start : start + BRING_ROWS]
-            status = self._parts.view.status[ids]
-            release.bring(ids, self._parts.view.videos(ids), np.asarray(status == ACTIVE))
+        if assembled.release is not None:
+            bring(assembled.release, self._parts.view, item_id)
 
 
 def _history_of_latest(n_items: int, now_us: int) -> History:

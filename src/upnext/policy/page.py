@@ -150,6 +150,27 @@ def propensity_of_rows(terms: Terms, videos: Videos, rows: Int64) -> Float64:
 
 
 @compiled
+def distributions_of_rows(terms: Terms, videos: Videos, rows: Int64) -> Float64:
+    """float64[k, n]: the probability of every video for each slot, given rows int64[k] in the slots before it.
+
+    A row of -1 is a video that is none of the n: it takes its slot and changes nothing. A slot for which no video is left has zeros."""
+    page = _empty_page(terms, videos)
+    n = len(videos.z)
+    probability, placed, n_placed = np.zeros((len(rows), n)), np.zeros(len(rows), np.int64), 0
+    for j in range(len(rows)):
+        if n_placed == n:
+            break
+        slot = _next_slot(terms, page)
+        for row in range(n):
+            probability[j, row] = _probability(page, slot, row)
+        if rows[j] >= 0:
+            placed[n_placed] = rows[j]
+            n_placed += 1
+            _place(terms, videos, page, placed[:n_placed])
+    return probability
+
+
+@compiled
 def rules_broken_by_rows(terms: Terms, videos: Videos, rows: Int64) -> Bool:
     """bool[k, 3]: whether each of rows int64[k] breaks each of RULES, given those before it."""
     page = _empty_page(terms, videos)

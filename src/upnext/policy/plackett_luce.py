@@ -31,6 +31,7 @@ from upnext.policy.noise import noise_of
 from upnext.policy.page import (
     RULES,
     Videos,
+    distributions_of_rows,
     draft_rows,
     draw_rows,
     propensity_of_rows,
@@ -122,13 +123,23 @@ class PlackettLucePolicy:
 
         A video that is no candidate has probability 0 and no effect on the slots after it."""
         order, videos = self._videos(candidates, value)
-        place_of = {item: place for place, item in enumerate(candidates.item_id[order].tolist())}
-        places = np.array(
-            [place_of.pop(item, _NOWHERE) for item in slate.item_id.tolist()], np.int64
-        )
+        places = _places(candidates, order, slate)
         can = places != _NOWHERE  # a candidate, and in no earlier slot
         result = np.zeros(len(slate))
         result[can] = propensity_of_rows(self._terms, videos, places[can])
+        return result
+
+    def distributions(
+        self, query: Query, candidates: Candidates, value: Float32, slate: Slate
+    ) -> Float64:
+        """float64[k, n]: the probability of every candidate for each slot, given the slots before it; rows sum to 1.
+
+        A video of the slate that is no candidate takes its slot and has no effect on those after it; a slot for which no candidate is left
+        has zeros."""
+        order, videos = self._videos(candidates, value)
+        rows = distributions_of_rows(self._terms, videos, _places(candidates, order, slate))
+        result = np.empty_like(rows)
+        result[:, order] = rows
         return result
 
     def broken_rules(self, candidates: Candidates, slate: Slate) -> dict[str, Bool]:
@@ -158,6 +169,12 @@ class PlackettLucePolicy:
             creator=_codes(self._creators if config.max_per_creator else None, item_id),
             vectors=_rows(self._vectors if wants_vectors else None, item_id),
         )
+
+
+def _places(candidates: Candidates, order: Int64, slate: Slate) -> Int64:
+    """int64[k]: each slot's place in `order`; -1 where its video is no candidate, or stands in an earlier slot."""
+    place_of = {item: place for place, item in enumerate(candidates.item_id[order].tolist())}
+    return np.array([place_of.pop(item, _NOWHERE) for item in slate.item_id.tolist()], np.int64)
 
 
 @compiled

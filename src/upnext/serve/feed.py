@@ -21,11 +21,11 @@ import numpy as np
 from upnext.core.clock import Clock
 from upnext.core.errors import InvalidInput, NotFound, Unavailable, expected
 from upnext.core.protocols import Hydrator
-from upnext.core.randomness import key_of
 from upnext.core.types import Int64, Request, User
 from upnext.events.packed_slate import pack_slate
 from upnext.events.slate import SlateRecord
 from upnext.explain.slots import REASONS, explain_slot
+from upnext.features.session import default_seed
 from upnext.pipeline.config import SurfaceConfig
 from upnext.pipeline.recommend import Answer as PipelineAnswer
 from upnext.serve.api_types import Context, ExplainAnswer, FeedAnswer, FeedItem, FeedQuery, RankBody
@@ -38,6 +38,7 @@ from upnext.serve.worker_metrics import WorkerMetrics
 MAX_DRAWS: Final = 8  # of pages asked at once, each round stores at least one
 LOG_PATIENCE_S: Final = 3.0
 UNLOGGED: Final = "unlogged"
+_SEEDS: Final = 1 << 64  # what the log of slates can hold
 _T = TypeVar("_T")
 WeightsOf = Callable[
     [str, Mapping[str, str]], Mapping[str, float]
@@ -311,7 +312,7 @@ class Feed:
         request_id = asked.request_id or _request_id()
         session_id = asked.session_id or f"s-{request_id}"
         user_id = asked.user_id or f"anon-{session_id}"
-        seed = asked.seed if asked.seed is not None else key_of("session", user_id, session_id)
+        seed = default_seed(user_id, session_id) if asked.seed is None else asked.seed % _SEEDS
         logged_in = bool(asked.user_id) if asked.logged_in is None else asked.logged_in
         return Request(
             request_id=request_id,
