@@ -14,7 +14,7 @@ import polars as pl
 
 from upnext.core.clock import HOUR_US
 from upnext.core.types import Float64
-from upnext.evaluate.logged_pages import REWARDS, Pages, rewards_of
+from upnext.evaluate.off_policy.logged_pages import REWARDS, Pages, rewards_of
 from upnext.features.config import FeaturesConfig
 from upnext.features.event_rows import ReadLog
 from upnext.features.feedback_join import join_feedback

@@ -18,7 +18,7 @@ from typing import Final
 from upnext.core.one_thread import children_with_one_thread
 from upnext.core.randomness import key_of
 from upnext.evaluate.gather import MAX_PROCESSES, OfflineSettings, offline_parts
-from upnext.evaluate.logged_pages import AlreadyUploaded, Pages, Seen
+from upnext.evaluate.off_policy.logged_pages import AlreadyUploaded, Pages, Seen
 from upnext.events.slate import SlateRecord
 from upnext.features.counters import CounterTable
 from upnext.features.replay import PastState

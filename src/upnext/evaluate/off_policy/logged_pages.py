@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 
@@ -74,19 +74,18 @@ class Pages:
     def take(self, rows: Array) -> Pages:
         """The pages at positions int64[m] or in a mask."""
         at = np.arange(len(self))[rows]
-        named = {name: getattr(self, name) for name in self.__dataclass_fields__}
-        return Pages(
-            **{
-                name: tuple(column[i] for i in at) if isinstance(column, tuple) else column[at]
-                for name, column in named.items()
-            }
-        )
+        taken: dict[str, Any] = {}
+        for name in self.__dataclass_fields__:
+            column = getattr(self, name)
+            is_text = isinstance(column, tuple)
+            taken[name] = tuple(column[i] for i in at.tolist()) if is_text else column[at]
+        return Pages(**taken)
 
     @staticmethod
     def joined(parts: Sequence[Pages]) -> Pages:
         """All pages of the parts, in order of time, ties by request_id."""
         k = max(part.logged.shape[1] for part in parts)
-        columns = {}
+        columns: dict[str, Any] = {}
         for name in Pages.__dataclass_fields__:
             values = [getattr(part, name) for part in parts]
             if isinstance(values[0], tuple):
