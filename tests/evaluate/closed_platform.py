@@ -29,6 +29,7 @@ from upnext.pipeline.release_parts import ReleaseParts
 from upnext.policy.config import PolicyConfig
 from upnext.retrieval.config import FreshConfig, PopularConfig, RetrievalConfig, TrendingConfig
 from upnext.simulate.tables import users_table, videos_table
+from upnext.simulate.truth import rates
 from upnext.simulate.viewer import Page, ViewerBehaviour
 from upnext.simulate.world import World
 
@@ -39,13 +40,13 @@ ALWAYS_FRESH = RetrievalConfig(
 )
 
 
-def home(size: int = 4, **policy: float) -> SurfaceConfig:
+def home(size: int = 4, n_popular: int = 14, **policy: float) -> SurfaceConfig:
     """A surface without a model: popular, fresh and followed videos."""
     return SurfaceConfig(
         size=size,
-        sources={"popular": 14, "fresh": 8, "followed": 4},
+        sources={"popular": n_popular, "fresh": 8, "followed": 4},
         weights={"relevant": 1.0},
-        n_ranked=20,
+        n_ranked=n_popular + 6,
         policy=PolicyConfig(**policy),
     )
 
@@ -76,8 +77,16 @@ class MemoryState:
 class ClosedPlatform:
     """Catalogue, log, state and viewers."""
 
-    def __init__(self, folder: Path, n_viewers: int, n_videos: int, seed: int = 1) -> None:
-        self.world = World.make(n_viewers, n_videos, seed)
+    def __init__(
+        self,
+        folder: Path,
+        n_viewers: int,
+        n_videos: int,
+        *,
+        retrieval: RetrievalConfig = ALWAYS_FRESH,
+    ) -> None:
+        self.retrieval = retrieval
+        self.world = World.make(n_viewers, n_videos, seed=1)
         self.folder = folder
         catalog = Catalog(folder / "catalog.db")
         catalog.put_videos(videos_table(self.world))
@@ -100,7 +109,7 @@ class ClosedPlatform:
             {"home": surface},
             PipelineConfig(candidate_log_share=share),
             FiltersConfig(),
-            ALWAYS_FRESH,
+            self.retrieval,
             FeaturesConfig(),
         )
 
@@ -155,20 +164,29 @@ class ClosedPlatform:
         self._writer.apply(stamped, [], numbers[-1])
 
     def told(self, n_showings: int) -> None:
-        """A past in which better videos were liked more often: counters that a popularity ranker can go by."""
+        """A past in which videos that attract more were liked more: counters that a popularity ranker can go by."""
         rng = rng_for("told", self.world.seed)
-        quality = self.world.videos.quality
-        chance = 1 / (1 + np.exp(-4 * quality))
+        n = self.world.n_videos
+        chance = 0.05 + 0.9 * np.argsort(np.argsort(self.attraction())) / n
         events = []
         for i in range(n_showings):
-            video = int(rng.integers(self.world.n_videos))
-            user = f"past{i}"
+            user, video = f"past{i}", i % n
             shared = {"user_id": user, "video_id": self.world.video_ids[video], "request_id": user,
                       "time_us": self.time_us - DAY_US + i}  # fmt: skip
             events.append(Event(event_id=f"{user}:i", kind="impression", **shared))
             if rng.random() < chance[video]:
                 events.append(Event(event_id=f"{user}:l", kind="like", **shared))
         self.hear(events)
+
+    def attraction(self) -> np.ndarray:
+        """float64[n_videos]: how likely each video is to be clicked when it is looked at, over the first viewers."""
+        everything = np.arange(self.world.n_videos)
+        viewers = range(min(20, len(self.world.user_ids)))
+        each = [
+            rates(self.world, np.full(len(everything), v), everything, "home").attract
+            for v in viewers
+        ]
+        return np.mean(each, axis=0)
 
 
 def hot(surface: SurfaceConfig, **policy: float) -> SurfaceConfig:

@@ -95,7 +95,11 @@ def _by_viewer(slots: pl.DataFrame, labels: pl.DataFrame) -> pl.DataFrame:
     nameless = labels.filter(pl.col("request_id").is_null()).sort("time_us")
     known = slots.select("row", "user_id", "item_id", "time_us").sort("time_us")
     joined = nameless.join_asof(
-        known, on="time_us", by=["user_id", "item_id"], tolerance=_JOIN_WITHIN_US
+        known,
+        on="time_us",
+        by=["user_id", "item_id"],
+        tolerance=_JOIN_WITHIN_US,
+        check_sortedness=False,
     )
     return joined.filter(pl.col("row").is_not_null()).select("row", *LABELS)
 

@@ -164,12 +164,13 @@ def _factors(predicted: Float64, rewards: Float64) -> Float64:
         where=square.sum(axis=0) > 0,
     )
     prior = 0.1 * square.mean(axis=0)
-    return np.divide(
+    factor: Float64 = np.divide(
         product + prior * everywhere,
         square + prior,
         out=np.zeros_like(square),
         where=square + prior > 0,
     )
+    return factor
 
 
 def _reward_value(
