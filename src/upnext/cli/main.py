@@ -128,9 +128,18 @@ def evaluate(
     log: Annotated[
         Path | None,
         typer.Option(
-            help="A mapping file (TOML) of logged draws: value its target policy instead."
+            help="slates: our own log, for --policy; or a mapping file (TOML) of logged draws: value its target policy."
         ),
     ] = None,
+    policy: Annotated[
+        str | None,
+        typer.Option(
+            help="current, new or a release id: what it would have earned on the pages that were logged."
+        ),
+    ] = None,
+    pages: Annotated[
+        int, typer.Option(help="With --policy: at most this many pages, drawn at random.")
+    ] = 20_000,
     reward_model: Annotated[
         str, typer.Option(help="With --log: tabular, logistic or boosting.")
     ] = "tabular",
@@ -138,7 +147,12 @@ def evaluate(
     config: Config = None,
     as_json: Json = False,
 ) -> None:
-    """Measure generators, merged candidates, the ranked list and every ranker head; or, with --log, another policy."""
+    """Measure generators, merged candidates, the ranked list and every ranker head; or, with --policy or --log, another policy."""
+    if policy is not None or log == Path("slates"):
+        from upnext.cli.evaluate_policy import run as run_policy
+
+        run_policy(policy or "new", log, since, until, pages, config, as_json, *consoles())
+        return
     if log is not None:
         from upnext.cli.off_policy import run as run_off_policy
 

@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from upnext.artifacts.releases import ReleaseStore
+from upnext.learn.off_policy_gate import told
 from upnext.settings.settings import load
 
 
@@ -32,7 +33,9 @@ def run_list(config: Path | None, as_json: bool, out: Console) -> None:
         ]
         out.print_json(json.dumps(rows))
         return
-    table = Table("", "release", "created (UTC)", "data until (UTC)", "NDCG@10", "gate")
+    table = Table(
+        "", "release", "created (UTC)", "data until (UTC)", "NDCG@10", "gate", "off-policy value"
+    )
     for manifest in manifests:
         window, metrics = manifest.data_window, manifest.metrics
         table.add_row(
@@ -42,6 +45,7 @@ def run_list(config: Path | None, as_json: bool, out: Console) -> None:
             _instant(int(window.get("until_us", 0))),
             f"{metrics['ndcg_at_10']:.4f}" if "ndcg_at_10" in metrics else "-",
             str(metrics.get("gate", "-")),
+            told(metrics["off_policy"]) if metrics.get("off_policy") else "-",
         )
     out.print(table)
 

@@ -11,6 +11,7 @@ from upnext.cli.opened import readers
 from upnext.cli.progress import RichProgress
 from upnext.core.errors import InvalidInput
 from upnext.evaluate.split import instant_us
+from upnext.learn.off_policy_gate import told
 from upnext.settings.settings import load
 
 
@@ -50,6 +51,8 @@ def run(
         out.print(
             f"gate: {judgement.word}, against {judgement.against}: {figures}", highlight=False
         )
+        if judgement.off_policy:
+            out.print(f"gate: off-policy value: {told(judgement.off_policy)}", highlight=False)
         for reason in judgement.reasons:
             out.print(f"gate: {reason}", highlight=False)
         if report.release_id is not None:

@@ -1,6 +1,7 @@
 """The gate's hearing: a new release and the present one on one window that neither learned from.
 
-The figures are NDCG@10 of the ranked list and the log loss of every head on what was shown. The first release faces popularity. A present
+The figures are NDCG@10 of the ranked list and the log loss of every head on what was shown; learn/off_policy_gate.py adds what the release would
+have earned on the pages that the present one served. The first release faces popularity. A present
 release whose data reach into the window can't be judged fairly on it; the window then begins where its data end, and when too little
 is left the new release faces popularity, and the verdict says so.
 """
@@ -36,6 +37,7 @@ from upnext.events.past_log import PastLog
 from upnext.features.counters import CounterTable
 from upnext.features.replay import PastState
 from upnext.features.showings import Showings
+from upnext.learn.off_policy_gate import OffPolicyWord, off_policy_word
 from upnext.pipeline.assemble import assemble
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows
@@ -57,6 +59,7 @@ class Judgement:
     against: str  # a release id, or "popular_7d"
     reasons: tuple[str, ...]
     metrics: Mapping[str, float] = field(default_factory=dict)
+    off_policy: Mapping[str, Any] = field(default_factory=dict)  # empty: no page to judge on
 
     def to_json(self) -> dict[str, Any]:
         """Plain values."""
@@ -66,6 +69,7 @@ class Judgement:
             "against": self.against,
             "reasons": list(self.reasons),
             "metrics": dict(self.metrics),
+            "off_policy": dict(self.off_policy),
         }
 
     @staticmethod
@@ -73,7 +77,7 @@ class Judgement:
         """The inverse of to_json."""
         return Judgement(
             bool(data["accepted"]), str(data["word"]), str(data["against"]),
-            tuple(data["reasons"]), dict(data["metrics"]),
+            tuple(data["reasons"]), dict(data["metrics"]), dict(data["off_policy"]),
         )  # fmt: skip
 
 
@@ -109,13 +113,38 @@ def judge(
         old = bench.figures(releases.open(against).path)
     margins = Margins(settings.learn.gate_margin, settings.learn.gate_margin)
     verdict = gate(new, old, margins)
+    word = _off_policy(settings, view, log, candidate, present, (from_us, until_us), progress)
     metrics = {
         "ndcg_at_10": float(np.nanmean(new.ndcg)),
         "ndcg_at_10_against": float(np.nanmean(old.ndcg)),
         "gate_viewers": float(len(new.ndcg)),
     }
-    word = "accepted" if verdict.accepted else "refused"
-    return Judgement(verdict.accepted, word, against, verdict.reasons, metrics)
+    reasons = (*verdict.reasons, *word.reasons)
+    said = "refused" if reasons else "accepted"
+    return Judgement(not reasons, said, against, reasons, metrics, word.figures)
+
+
+def _off_policy(
+    settings: Settings,
+    view: CatalogView,
+    log: PastLog,
+    candidate: Path,
+    present: Manifest | None,
+    window: tuple[int, int],
+    progress: Progress,
+) -> OffPolicyWord:
+    """What the pages of the present release say; nothing without one, or where the settings ask for no pages."""
+    learn = settings.learn
+    if present is None or not learn.gate_pages:
+        return OffPolicyWord((), {})
+    progress.start("logged pages through the release", None, "pages")
+    word = off_policy_word(
+        offline_settings(settings, view.n_items, log.end), candidate, present.release_id, window,
+        max_pages=learn.gate_pages, margin=learn.gate_margin, seed=learn.seed,
+    )  # fmt: skip
+    progress.advance(int(word.figures["n_pages"]))
+    progress.done()
+    return word
 
 
 def _present(releases: ReleaseStore) -> Manifest | None:

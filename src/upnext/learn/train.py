@@ -144,7 +144,12 @@ class Training:
             folder,
             settings=self._settings.model_dump(mode="json"),
             data_window=self._window(showings, instants) | {"rows": dict(rows_said)},
-            metrics={**metrics, **judgement.metrics, "gate": judgement.word},
+            metrics={
+                **metrics,
+                **judgement.metrics,
+                "gate": judgement.word,
+                "off_policy": dict(judgement.off_policy),
+            },
             parent=self._releases.current(),
         )
         job.finish()

@@ -122,6 +122,10 @@ class LearnConfig(Section):
     gate_users: Annotated[int, Field(ge=10)] = Field(
         2_000, description="viewers that the gate scores at most"
     )
+    gate_pages: Annotated[int, Field(ge=0)] = Field(
+        4_000,
+        description="logged pages, at most, on which the gate estimates what a release would have earned; 0: none",
+    )
 
 
 def _surfaces() -> dict[str, SurfaceConfig]:
