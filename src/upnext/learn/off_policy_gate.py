@@ -13,6 +13,7 @@ what viewers did, not by whether it lists what they were shown (evaluate/off_pol
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -112,7 +113,7 @@ def _share(part: float, whole: float) -> str:
     return f"{part / abs(whole):+.2%}" if whole else f"{part:+.4g}"
 
 
-def told(figures: dict[str, Any]) -> str:
+def told(figures: Mapping[str, Any]) -> str:
     """A manifest's off-policy figures in a few words, for a table of releases."""
     parts = []
     for name, one in figures.get("surfaces", {}).items():
