@@ -69,6 +69,22 @@ def test_propensity_repeats_what_arrange_said(policy: Policy) -> None:
         np.testing.assert_allclose(again, slate.propensity, rtol=1e-12)
 
 
+def test_distributions_are_of_the_candidates_and_hold_the_propensities(policy: Policy) -> None:
+    candidates, value = some(33)
+    order = np.random.default_rng(0).permutation(33)
+    shuffled = candidates.take(order)
+    slate = policy.arrange(ask(10), candidates, value)
+    known = policy.distributions(ask(10), candidates, value, slate)
+    assert known.shape == (10, 33)
+    np.testing.assert_allclose(known.sum(axis=1), 1, rtol=1e-12)
+    row = [candidates.item_id.tolist().index(item) for item in slate.item_id.tolist()]
+    np.testing.assert_allclose(known[np.arange(10), row], slate.propensity, rtol=1e-12)
+    again = policy.distributions(ask(10), shuffled, value[order], slate)
+    np.testing.assert_array_equal(again, known[:, order])
+    none = policy.distributions(ask(3), Candidates(NO_ITEMS), np.zeros(0, np.float32), slate)
+    assert none.shape == (10, 0)
+
+
 def test_one_request_has_one_slate_and_its_inputs_stay_as_they_were(policy: Policy) -> None:
     candidates, value = some(33)
     ids, before = candidates.item_id.copy(), value.copy()

@@ -30,7 +30,6 @@ from upnext.policy.config import PolicyConfig
 from upnext.retrieval.config import FreshConfig, PopularConfig, RetrievalConfig, TrendingConfig
 from upnext.simulate.tables import users_table, videos_table
 from upnext.simulate.truth import rates
-from upnext.simulate.viewer import Page, ViewerBehaviour
 from upnext.simulate.world import World
 
 ALWAYS_FRESH = RetrievalConfig(
@@ -38,6 +37,9 @@ ALWAYS_FRESH = RetrievalConfig(
     trending=TrendingConfig(refresh_s=0),
     fresh=FreshConfig(refresh_s=0),
 )
+
+
+LOOK = 1 / (1 + 0.2 * np.arange(12))  # P(a slot is looked at)
 
 
 def home(size: int = 4, n_popular: int = 14, **policy: float) -> SurfaceConfig:
@@ -97,7 +99,6 @@ class ClosedPlatform:
         self.log = SqliteEventLog(folder / "events")
         self.time_us = self.world.end_us
         self._row = {video_id: row for row, video_id in enumerate(self.world.video_ids)}
-        self._behaviour = ViewerBehaviour(self.world)
         store = MemoryState()
         self._writer, self.reader = StateWriter(store), StateReader(store, self.view)
 
@@ -140,10 +141,38 @@ class ClosedPlatform:
         return answer
 
     def reactions(self, viewer: int, answer: Answer) -> list[Event]:
-        """What the viewer does with a page."""
+        """What the viewer does with a page: looks down it ever less, clicks what attracts, watches half of it and may like it."""
         record = answer.record
-        page = Page(record.request_id, record.session_id, "home", record.time_us, record.video_id)
-        return self._behaviour.react(viewer, page, rng_for("reactions", record.request_id))
+        rows = np.array([self._row[video_id] for video_id in record.video_id])
+        likely = LOOK[: len(rows)] * self.attract(viewer)[rows]
+        draws = rng_for("reactions", record.request_id).random((len(rows), 2))
+        events = []
+        for j, video_id in enumerate(record.video_id):
+            kinds = ["impression"]
+            kinds += ["click", "watch"] if draws[j, 0] < likely[j] else []
+            kinds += ["like"] if draws[j, 0] < likely[j] and draws[j, 1] < 0.3 else []
+            for kind in kinds:
+                watch_s = 0.6 * self._durations[rows[j]] if kind == "watch" else None
+                events.append(
+                    Event(
+                        event_id=f"{record.request_id}:{j}:{kind}",
+                        kind=kind,
+                        video_id=video_id,
+                        user_id=record.user_id,
+                        session_id=record.session_id,
+                        slot=j,
+                        surface="home",
+                        request_id=record.request_id,
+                        watch_s=watch_s,
+                        time_us=record.time_us + (j + 1) * SECOND_US,
+                    )
+                )
+        return events
+
+    def attract(self, viewer: int) -> np.ndarray:
+        """float64[n_videos]: P(click | looked at), the world's truth."""
+        everything = np.arange(self.world.n_videos)
+        return rates(self.world, np.full(len(everything), viewer), everything, "home").attract
 
     def hear(self, events: Sequence[Event]) -> None:
         """Takes events in, as intake does, after whatever has happened."""
@@ -180,13 +209,7 @@ class ClosedPlatform:
 
     def attraction(self) -> np.ndarray:
         """float64[n_videos]: how likely each video is to be clicked when it is looked at, over the first viewers."""
-        everything = np.arange(self.world.n_videos)
-        viewers = range(min(20, len(self.world.user_ids)))
-        each = [
-            rates(self.world, np.full(len(everything), v), everything, "home").attract
-            for v in viewers
-        ]
-        return np.mean(each, axis=0)
+        return np.mean([self.attract(v) for v in range(min(20, self.world.n_viewers))], axis=0)
 
 
 def hot(surface: SurfaceConfig, **policy: float) -> SurfaceConfig:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 
 from upnext.core.types import Request
@@ -14,9 +13,8 @@ from upnext.evaluate.off_policy.release_value import SurfaceValue, values_of
 from upnext.features.config import FeaturesConfig
 from upnext.pipeline.config import SurfaceConfig
 from upnext.retrieval.config import RetrievalConfig
-from upnext.simulate.truth import examination, rates
 
-from .closed_platform import ClosedPlatform, home, hot
+from .closed_platform import LOOK, ClosedPlatform, home, hot
 from .test_logged_pages import replayed
 
 LOGGING = home(3, 40, temperature=1.0, epsilon=0.7, mmr_lambda=1.0)
@@ -48,18 +46,17 @@ def estimated(platform: ClosedPlatform, surface: SurfaceConfig) -> SurfaceValue:
 def rerun(platform: ClosedPlatform, surface: SurfaceConfig, times: int = 10) -> float:
     """Mean clicks of a page when every viewer is served under these settings instead, by the world's own law."""
     pipeline = platform.serving(surface).pipeline
-    look = examination("home", np.arange(3))
     clicks = 0.0
     for record in next(platform.log.scan_slates()):
         viewer = int(record.user_id[1:])
         request = Request(record.request_id, record.user_id, "home", 3, record.time_us, seed=viewer)
         query = pipeline.hydrator.hydrate(request)
         scored, _ = pipeline.valued(query)
-        attract = rates(platform.world, np.full(60, viewer), np.arange(60), "home").attract
+        attract = platform.attract(viewer)
         for i in range(times):
             asked = replace(query, request=replace(request, seed=10_000 + i))
             page = pipeline.surface("home").policy.arrange(asked, scored.candidates, scored.value)
-            clicks += float((look * attract[page.item_id]).sum())
+            clicks += float((LOOK[:3] * attract[page.item_id]).sum())
     return clicks / (N_VIEWERS * times)
 
 

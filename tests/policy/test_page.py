@@ -13,7 +13,13 @@ from policy_world import PLAIN
 from upnext.core.randomness import generator_of
 from upnext.core.types import Bool, Candidates, Float64, Query, Request, User
 from upnext.policy.config import PolicyConfig
-from upnext.policy.page import Videos, draw_rows, propensity_of_rows, terms_of
+from upnext.policy.page import (
+    Videos,
+    distributions_of_rows,
+    draw_rows,
+    propensity_of_rows,
+    terms_of,
+)
 from upnext.policy.plackett_luce import PlackettLucePolicy
 from upnext.policy.standardised import standardised
 
@@ -110,6 +116,30 @@ def test_slots_that_were_not_drawn_have_the_probability_of_the_formulas_too(
     got = propensity_of_rows(terms_of(config), videos, rows)
     plain = [plain_slot(config, videos, rows[:j].tolist()).probability[rows[j]] for j in range(n)]
     np.testing.assert_allclose(got, plain, rtol=1e-12, atol=1e-300)
+
+
+@given(config=CONFIGS, n=st.integers(1, 30), n_absent=st.integers(0, 4), seed=st.integers(0, 9_999))
+@settings(max_examples=200, deadline=None)
+def test_whole_distributions_sum_to_one_and_hold_each_rows_probability(
+    config: PolicyConfig, n: int, n_absent: int, seed: int
+) -> None:
+    videos = videos_of(n, 4, seed, exact=True)
+    rng = np.random.default_rng(seed)
+    rows = rng.permutation(np.append(rng.permutation(n), np.full(n_absent, -1)))
+    got = distributions_of_rows(terms_of(config), videos, rows)
+    assert got.shape == (n + n_absent, n)
+    placed: list[int] = []
+    for j, row in enumerate(rows.tolist()):
+        if len(placed) == n:  # nothing is left: an absent video stands here
+            assert not got[j].any()
+            continue
+        plain = plain_slot(config, videos, placed).probability
+        np.testing.assert_allclose(got[j], plain, rtol=1e-12, atol=1e-300)
+        assert got[j].sum() == pytest.approx(1, rel=1e-12)
+        placed += [row] if row >= 0 else []
+    present = rows[rows >= 0]
+    alone = propensity_of_rows(terms_of(config), videos, present)
+    np.testing.assert_array_equal(got[np.flatnonzero(rows >= 0), present], alone)
 
 
 def test_with_cosines_in_single_precision_probabilities_agree_to_their_rounding() -> None:
