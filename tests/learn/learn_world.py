@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -16,14 +17,20 @@ from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.store import Catalog
 from upnext.catalog.view import CatalogView
 from upnext.core.clock import DAY_US
+from upnext.core.event import Event
 from upnext.core.protocols import NoProgress, Progress
+from upnext.core.types import Request
 from upnext.events.log import SqliteEventLog
+from upnext.features.live import StateReader, StateWriter
 from upnext.intake import Stores, import_tables, plan_of
 from upnext.learn.train import Training, TrainReport
+from upnext.pipeline.assemble import Parts, assemble
+from upnext.pipeline.release_parts import ReleaseParts
 from upnext.settings.settings import CONFIG_NAME, Settings, load
 from upnext.simulate.history import simulate_history
 from upnext.simulate.tables import write_tables
 from upnext.simulate.world import END_US, World
+from upnext.state.lmdb_state import LmdbState
 
 DAYS = 4
 UNTIL_US = END_US - DAY_US  # a day of events lies after it
@@ -89,6 +96,46 @@ def train(
         return training.run(until_us, resume=resume, force=force)
     finally:
         log.close()
+
+
+def serve_pages(
+    settings: Settings, release_id: str, n_pages: int, *, from_us: int, every_us: int = 10_000_000
+) -> None:
+    """Logs pages of a release for one viewer after the other, each answered by an impression a slot and now and then a click."""
+    view, log = CatalogView(settings.catalog_path), SqliteEventLog(settings.events_path)
+    state = LmdbState(settings.state_path)
+    writer = StateWriter(state, settings.features)
+    writer.catch_up(log)
+    reader = StateReader(state, view, settings.features)
+    parts = Parts(
+        view, reader.counters, reader, settings.surfaces, settings.pipeline, settings.filters,
+        settings.retrieval,
+    )  # fmt: skip
+    release = ReleaseParts.load(settings.releases_path / release_id)
+    assembled = assemble(parts, release, release_id)
+    user_ids = view.users().column("user_id").to_pylist()
+    for i in range(n_pages):
+        now_us = from_us + i * every_us
+        reader.refresh_counters()
+        assembled.refresh_lists(now_us)
+        request = Request(f"page{i}", user_ids[i % len(user_ids)], "home", 5, now_us, f"s{i}")
+        record = assembled.pipeline.recommend(request).record
+        events = [
+            Event(
+                event_id=f"page{i}:{slot}:{kind}", kind=kind, user_id=request.user_id, request_id=f"page{i}",
+                session_id=f"s{i}", time_us=now_us + 1 + slot, received_us=now_us + every_us // 2,
+                video_id=video_id, item_id=item_id, surface="home", slot=slot,
+            )
+            for slot, (video_id, item_id) in enumerate(zip(record.video_id, record.item_id))
+            for kind in (("impression", "click", "like") if (item_id + i) % 3 == 0 else ("impression",))
+        ]  # fmt: skip
+        [slate_seq] = log.append([], [record])
+        writer.apply([], [msgspec.structs.replace(record, log_seq=slate_seq)], slate_seq)
+        numbers = log.append(events)
+        stamped = [msgspec.structs.replace(e, log_seq=n) for e, n in zip(events, numbers)]
+        writer.apply(stamped, [], numbers[-1])
+    state.close()
+    log.close()
 
 
 def release_folder(settings: Settings, report: TrainReport) -> Path:

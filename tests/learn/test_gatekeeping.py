@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from learn_world import TINY, Told, parameters, platform, tables_of, train
+from learn_world import TINY, Told, parameters, platform, serve_pages, tables_of, train
 
 from upnext.artifacts.releases import ReleaseStore
 from upnext.cli.main import main
-from upnext.core.clock import DAY_US
+from upnext.core.clock import DAY_US, HOUR_US
 from upnext.learn.train import TrainReport
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.settings.settings import Settings
@@ -32,7 +32,9 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, TrainRe
         assert old in text
         text = text.replace(old, new)
     settings = platform(tables_of(150, 200, days=10), tmp_path_factory.mktemp("guarded"), text=text)
-    return settings, train(settings, END_US - DAY_US - DAY_US // 2, force=False)
+    report = train(settings, END_US - DAY_US - DAY_US // 2, force=False)
+    serve_pages(settings, report.release_id or "", 260, from_us=END_US - 6 * HOUR_US)
+    return settings, report
 
 
 def test_a_first_release_that_holds_against_popularity_is_promoted(
@@ -80,6 +82,13 @@ def test_a_sabotaged_ranker_is_refused_with_reasons_and_exit_code_3(
     assert all("against the current release, 95 % interval [" in r for r in losses)
     assert all("may be worse by" in r and "margin 50.00%" in r for r in losses)
     assert "--resume --force" in printed.err
+    off_policy = said["gate"]["off_policy"]
+    assert off_policy["against"] == report.release_id
+    assert off_policy["n_pages"] == off_policy["n_logged"] == 260
+    home = off_policy["surfaces"]["home"]
+    assert home["verdict"] in ("ok", "not identifiable")
+    assert (home["depth"] == 0) == (home["verdict"] == "not identifiable")
+    assert ("value" in home) == (home["depth"] > 0)
     store = ReleaseStore(settings.releases_path)
     assert store.current() == report.release_id
     assert [m.release_id for m in store.list()] == [report.release_id]
@@ -96,5 +105,7 @@ def test_a_refused_release_is_published_by_resume_and_force_alone(
     assert "ranker" not in told.tasks
     store = ReleaseStore(settings.releases_path)
     assert store.current() == forced.release_id != report.release_id
-    assert store.open(forced.release_id or "").manifest.metrics["gate"] == "refused"
+    metrics = store.open(forced.release_id or "").manifest.metrics
+    assert metrics["gate"] == "refused"
+    assert metrics["off_policy"]["n_pages"] == 260
     assert store.rollback() == report.release_id

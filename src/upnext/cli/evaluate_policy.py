@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from upnext.artifacts.releases import ReleaseStore
@@ -106,7 +107,7 @@ def _draw(release_id: str, report: ReleaseReport, out: Console) -> None:
         about = f"{name}: {value.n_pages:,} pages of {value.n_viewers:,} viewers"
         _table(f"release {release_id} on {about}", reward_rows(value), out)
         _table(f"support on {name}", slot_rows(value), out)
-        out.print(verdict_line(name, value), highlight=False)
+        out.print(escape(verdict_line(name, value)), highlight=False)
     if not report.surfaces:
         out.print("not identifiable: no logged page can be evaluated", highlight=False)
     for name, words in ASSUMES.items():
@@ -119,7 +120,7 @@ def _draw(release_id: str, report: ReleaseReport, out: Console) -> None:
 
 
 def _table(title: str, rows: list[dict[str, str]], out: Console) -> None:
-    table = Table(*rows[0], title=title)
+    table = Table(*map(escape, rows[0]), title=escape(title))
     for row in rows:
-        table.add_row(*row.values())
+        table.add_row(*map(escape, row.values()))
     out.print(table)

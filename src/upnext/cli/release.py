@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from upnext.artifacts.releases import ReleaseStore
@@ -45,7 +46,7 @@ def run_list(config: Path | None, as_json: bool, out: Console) -> None:
             _instant(int(window.get("until_us", 0))),
             f"{metrics['ndcg_at_10']:.4f}" if "ndcg_at_10" in metrics else "-",
             str(metrics.get("gate", "-")),
-            told(metrics["off_policy"]) if metrics.get("off_policy") else "-",
+            escape(told(metrics["off_policy"])) if metrics.get("off_policy") else "-",
         )
     out.print(table)
 

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 
 from upnext.cli.opened import readers
 from upnext.cli.progress import RichProgress
@@ -52,7 +53,8 @@ def run(
             f"gate: {judgement.word}, against {judgement.against}: {figures}", highlight=False
         )
         if judgement.off_policy:
-            out.print(f"gate: off-policy value: {told(judgement.off_policy)}", highlight=False)
+            word = escape(told(judgement.off_policy))
+            out.print(f"gate: off-policy value: {word}", highlight=False)
         for reason in judgement.reasons:
             out.print(f"gate: {reason}", highlight=False)
         if report.release_id is not None:
