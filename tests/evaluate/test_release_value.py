@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from upnext.core.types import Request
 from upnext.evaluate.bootstrap import NOT_IDENTIFIABLE
+from upnext.evaluate.off_policy.logged_pages import REWARDS
 from upnext.evaluate.off_policy.page_rewards import page_rewards
-from upnext.evaluate.off_policy.release_value import SurfaceValue, values_of
+from upnext.evaluate.off_policy.release_report import (
+    ReleaseReport,
+    reward_rows,
+    slot_rows,
+    verdict_line,
+)
+from upnext.evaluate.off_policy.release_value import ASSUMES, SurfaceValue, values_of
 from upnext.features.config import FeaturesConfig
 from upnext.pipeline.config import SurfaceConfig
 from upnext.retrieval.config import RetrievalConfig
@@ -70,10 +79,8 @@ def test_another_temperature_is_worth_what_a_rerun_under_it_earns(platform: Clos
     for name in ("cascade-DR", "RIPS", "SN-RIPS"):
         found = clicks.estimates[name]
         error = (found.high - found.low) / 2 / 1.96
-        print(name, found, truth)
         assert abs(found.mean - truth) < 3 * error
     naive = clicks.logged
-    print(naive)
     assert truth - naive.mean > 4 * (naive.high - naive.low) / 2 / 1.96
 
 
@@ -87,6 +94,22 @@ def test_the_very_policy_that_logged_earns_what_was_earned(platform: ClosedPlatf
             assert (difference.low, difference.high) == pytest.approx((0, 0), abs=1e-9)
 
 
+def test_the_document_is_plain_and_every_key_of_it_is_documented(platform: ClosedPlatform) -> None:
+    value = estimated(platform, TARGET)
+    report = ReleaseReport({"home": value}, N_VIEWERS, 1.0, {"r1": N_VIEWERS}, {"why": 2})
+    document = json.loads(json.dumps(report.to_json(), allow_nan=False))
+    page = Path(__file__).parents[2] / "docs" / "evaluate.md"
+    words = page.read_text("utf-8").split("## What a release would have earned")[1]
+    home = document["surfaces"]["home"]
+    for key in (*document, *home, *home["slots"][0], *home["slots"][0]["own"], *REWARDS, *ASSUMES):
+        assert f"`{key}`" in words, key
+    assert home["verdict"] == "ok"
+    assert verdict_line("home", value) == "home: ok, all 3 slots"
+    assert [row["per page"] for row in reward_rows(value)] == list(REWARDS)
+    assert len(slot_rows(value)) == 3
+    assert document["left_out"] == {"why": 2}
+
+
 def test_a_greedy_target_is_not_identifiable_and_the_reason_names_the_slot(
     platform: ClosedPlatform,
 ) -> None:
@@ -95,4 +118,3 @@ def test_a_greedy_target_is_not_identifiable_and_the_reason_names_the_slot(
     assert value.depth < 3
     assert value.reason.startswith(f"slot {value.depth + 1}: ")
     assert value.page["click"].estimates["cascade-DR"].verdict == NOT_IDENTIFIABLE
-    print(value.reason, value.top and value.top["click"])

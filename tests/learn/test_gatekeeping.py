@@ -14,8 +14,10 @@ from learn_world import TINY, Told, parameters, platform, serve_pages, tables_of
 from upnext.artifacts.releases import ReleaseStore
 from upnext.cli.main import main
 from upnext.core.clock import DAY_US, HOUR_US
+from upnext.evaluate.off_policy.gather_pages import PageTask, gathered_part
 from upnext.learn.train import TrainReport
 from upnext.ranking.ranker_learner import RankerLearner
+from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 from upnext.simulate.world import END_US
 
@@ -47,6 +49,18 @@ def test_a_first_release_that_holds_against_popularity_is_promoted(
     assert metrics["ndcg_at_10"] > 0
     assert metrics["ndcg_at_10_against"] > 0
     assert ReleaseStore(settings.releases_path).current() == report.release_id
+
+
+def test_the_release_that_served_gets_its_own_probabilities_back(
+    guarded: tuple[Settings, TrainReport],
+) -> None:
+    settings, report = guarded
+    folder = settings.releases_path / (report.release_id or "")
+    found = gathered_part(PageTask(offline_settings(settings), folder, 0, None))
+    assert len(found.pages) == 260
+    assert not found.left_out
+    assert np.abs(found.pages.target / found.pages.logged - 1).max() < 1e-9
+    assert (found.pages.predicted > 0).any(axis=(0, 1)).all()  # every reward has a head
 
 
 def test_a_sabotaged_ranker_is_refused_with_reasons_and_exit_code_3(

@@ -105,6 +105,8 @@ def _window_words(since: str | None, until: str | None, release_id: str) -> str:
 def _draw(release_id: str, report: ReleaseReport, out: Console) -> None:
     for name, value in report.surfaces.items():
         about = f"{name}: {value.n_pages:,} pages of {value.n_viewers:,} viewers"
+        if value.top and value.reason:
+            about += f", first {value.depth} of {value.n_slots} slots"
         _table(f"release {release_id} on {about}", reward_rows(value), out)
         _table(f"support on {name}", slot_rows(value), out)
         out.print(escape(verdict_line(name, value)), highlight=False)
