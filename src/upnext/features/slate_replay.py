@@ -1,7 +1,7 @@
 """Every logged slate's request again, with its viewer as the state stood when the page was drawn.
 
 The log is applied in its own order, which is the order in which the state heard of things: feedback that came late was not known then and
-is not known here (features/replay.py, which is for learning, goes by the time at which things happened). An event that was on its way
+is not known here (features/replay.py, which is for learning, goes by the time at which things happened). An event that arrived
 while the page was drawn has a lower number than the slate and was not seen either; the times of both tell. Slates bring the session's
 served videos, the seed, the size and what was excluded, so the request is the very one that was answered.
 """
@@ -26,9 +26,7 @@ from upnext.features.replay import PastState
 from upnext.features.session import Session, default_seed
 from upnext.features.slate_context import SlateScan
 
-_IN_THE_MAKING_US: Final = (
-    10 * SECOND_US
-)  # no page takes longer; an event later than that is an import's
+_IN_THE_MAKING_US: Final = 10 * SECOND_US  # no page takes longer
 
 
 class SlatesAndEvents(ReadLog, SlateScan, Protocol):
@@ -105,8 +103,8 @@ def replay_slates(
 def _was_known(event: Event, record: SlateRecord) -> bool:
     if event.log_seq > record.log_seq:
         return False
-    late_us = event.received_us - record.time_us
-    return not 0 < late_us <= _IN_THE_MAKING_US
+    is_import = event.received_us == event.time_us and not event.is_clamped  # it has no arrival
+    return is_import or not 0 < event.received_us - record.time_us <= _IN_THE_MAKING_US
 
 
 def request_of(record: SlateRecord) -> Request:
