@@ -35,7 +35,7 @@ def guarded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Settings, TrainRe
         text = text.replace(old, new)
     settings = platform(tables_of(150, 200, days=10), tmp_path_factory.mktemp("guarded"), text=text)
     report = train(settings, END_US - DAY_US - DAY_US // 2, force=False)
-    serve_pages(settings, report.release_id or "", 260, from_us=END_US - 6 * HOUR_US)
+    serve_pages(settings, report.release_id or "", 260, from_us=END_US + HOUR_US)
     return settings, report
 
 
