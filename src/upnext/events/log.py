@@ -51,8 +51,10 @@ _LIVE: Final = (
 class SqliteEventLog:
     """EventLog. One process writes; any number of others read with read_only=True. Safe to call from several threads."""
 
-    def __init__(self, path: Path, *, read_only: bool = False) -> None:
+    def __init__(self, path: Path, *, read_only: bool = False, synced: bool = True) -> None:
         """Opens the folder `path`; a writer makes it and removes what a crash left half-written.
+
+        synced False, for simulations: no append waits for the disk.
 
         Raises Unavailable when it can't be opened, when another writer has it, or when a reader comes before the first writer."""
         self.path = path
@@ -64,6 +66,7 @@ class SqliteEventLog:
         self._imported_until = 0
         self._last_seq: int | None = None  # None: ask the database
         self._writer_lock: int | None = None
+        self._synced = synced
         if read_only:
             self._connection = database.open_reader(path)
             return
@@ -93,7 +96,7 @@ class SqliteEventLog:
         with self._writing() as connection:
             before = self.last_seq()
             self._last_seq = None  # until the commit is certain
-            with database.transaction(connection, synced=bool(events)):
+            with database.transaction(connection, synced=self._synced and bool(events)):
                 known = self._find_events(event_keys)
                 fresh = _numbered(event_keys, known, before)
                 known |= fresh

@@ -161,11 +161,14 @@ class ExplainAnswer(msgspec.Struct):
 
 
 class HealthAnswer(msgspec.Struct, omit_defaults=True):
-    """Whether this system answers. `degraded`: "release" while the current release is damaged and `release_id` answers in its place."""
+    """Whether this system answers. `degraded`: "release" while the current release is damaged and `release_id` answers in its place.
+
+    `simulated_time_us` where the system's time is what requests say."""
 
     status: str
     release_id: str = ""
     degraded: list[str] = []
+    simulated_time_us: int | None = None
 
 
 class ErrorBody(msgspec.Struct, omit_defaults=True):

@@ -27,6 +27,7 @@ from upnext.serve.http_edge import JSON, error_answer, guarded
 from upnext.serve.intake_client import IntakeClient
 from upnext.serve.openapi import openapi
 from upnext.serve.routes import Api
+from upnext.serve.simulated_clock import SimulatedClock
 from upnext.serve.worker_metrics import WorkerMetrics
 from upnext.settings.settings import Settings
 
@@ -83,7 +84,7 @@ def create_app(
     """The app; its lifespan starts and ends the background work."""
     clock = clock or SystemClock()
     metrics = WorkerMetrics()
-    metrics.started.set(clock.now_us() / 1e6)
+    metrics.started.set(SystemClock().now_us() / 1e6)
     metrics.without_release.set_function(lambda: brain.refused_release() is not None)
     cards = Cards(brain.rows)
     intake = IntakeClient(intake_socket)
@@ -112,12 +113,13 @@ def create_app(
 
     def ready() -> HealthAnswer:
         lacks = [] if brain.refused_release() is None else ["release"]
-        return HealthAnswer("ready", brain.pipeline().release_id, lacks)
+        time_us = clock.now_us() if isinstance(clock, SimulatedClock) else None
+        return HealthAnswer("ready", brain.pipeline().release_id, lacks, time_us)
 
     api = Api(feed, intake, metrics, ready)
     routes = api.routes()
     for route in routes:
-        handler = guarded(route.handler, route.scope, access, metrics)
+        handler = guarded(route.handler, route.scope, access, metrics, clock)
         app.add_route(route.path, handler, methods=[route.method])
     page = msgspec.json.encode(openapi(routes, upnext.__version__))
 

@@ -15,9 +15,11 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
+from upnext.core.clock import Clock
 from upnext.core.errors import InvalidInput, NotFound, Overloaded, Unavailable, UpNextError
 from upnext.serve.access import Access, Refused, Scope
 from upnext.serve.api_types import ErrorAnswer, ErrorBody
+from upnext.serve.simulated_clock import hear_time
 from upnext.serve.worker_metrics import WorkerMetrics
 
 log = logging.getLogger(__name__)
@@ -105,12 +107,15 @@ def _converted(given: object, kind: type[_T], *, strict: bool) -> _T:
         raise BadInput(field, f"{field or 'body'}: {what[:1].lower()}{what[1:]}{shown}") from error
 
 
-def guarded(handler: Handler, scope: Scope, access: Access, metrics: WorkerMetrics) -> Handler:
-    """The handler behind the key's check, with every error as an answer."""
+def guarded(
+    handler: Handler, scope: Scope, access: Access, metrics: WorkerMetrics, clock: Clock
+) -> Handler:
+    """The handler behind the key's check, with every error as an answer; a simulated clock hears the time."""
 
     async def edge(request: Request) -> Response:
         try:
             access.check(request.headers, scope)
+            hear_time(request.headers, clock)
             return await handler(request)
         except Refused as error:
             return error_answer(error.status, error.code, str(error))

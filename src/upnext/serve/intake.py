@@ -8,6 +8,7 @@ from upnext.serve.child import Errand, read_errand, stop_event
 from upnext.serve.event_loop import loop_factory
 from upnext.serve.intake_process import IntakeProcess
 from upnext.serve.log_lines import log_as_json
+from upnext.serve.simulated_clock import clock_of
 from upnext.serve.stores import open_stores
 
 
@@ -21,7 +22,7 @@ def main() -> None:
 
 async def _serve(errand: Errand) -> None:
     settings = errand.read_settings()
-    process = IntakeProcess(lambda: open_stores(settings), errand.socket_path)
+    process = IntakeProcess(lambda: open_stores(settings, clock_of(settings)), errand.socket_path)
     await process.run(stop_event())
 
 

@@ -59,13 +59,16 @@ class OpenStores:
             self.catalog.close()
 
 
-def open_stores(settings: Settings, clock: Clock | None = None) -> OpenStores:
+def open_stores(
+    settings: Settings, clock: Clock | None = None, *, synced: bool = True
+) -> OpenStores:
     """Opens everything, makes what is absent, and brings the state up to the log; a state that can't be read is built anew.
 
+    synced False, for simulations: no commit of the log waits for the disk.
     Raises: Unavailable where the catalogue or the log can't be opened."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     catalog = Catalog(settings.catalog_path)
-    event_log = SqliteEventLog(settings.events_path)
+    event_log = SqliteEventLog(settings.events_path, synced=synced)
     store, state = _state(settings, event_log)
     writers = Writers(catalog, event_log, state, clock or SystemClock())
     return OpenStores(catalog, event_log, state, store, writers)

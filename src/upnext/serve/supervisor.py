@@ -202,3 +202,5 @@ def _warn_open(settings: Settings) -> None:
     if not settings.serve.api_keys:
         where = settings.serve.host
         log.warning("no api keys: open to whoever reaches the port", extra={"host": where})
+    if settings.serve.clock == "simulated":
+        log.warning("the time is what requests say: for simulations alone")

@@ -28,6 +28,7 @@ from upnext.serve.cards import Cards
 from upnext.serve.child import read_errand
 from upnext.serve.log_lines import log_as_json
 from upnext.serve.run_worker import run_worker
+from upnext.serve.simulated_clock import clock_of
 from upnext.serve.trials import TrialsFollower
 from upnext.serve.worker_metrics import WorkerMetrics
 from upnext.settings.settings import Settings
@@ -46,7 +47,9 @@ def main(extend: Callable[[FastAPI], None] = lambda app: None) -> None:
     errand = read_errand()
     log_as_json(errand.name, errand.log_level)
     settings = errand.read_settings()
-    app = create_app(settings, brain_of(settings), Path(errand.intake_socket))
+    clock = clock_of(settings)
+    brain = brain_of(settings, clock)
+    app = create_app(settings, brain, Path(errand.intake_socket), clock=clock)
     extend(app)
     run_worker(app, errand)
 

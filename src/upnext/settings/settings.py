@@ -82,6 +82,10 @@ class ServeConfig(Section):
     ranker_threads: Annotated[int, Field(ge=1)] = Field(
         2, description="threads that share the ranking of one page where cores are idle"
     )
+    clock: Literal["system", "simulated"] = Field(
+        "system",
+        description='"simulated": time is what requests say it is, for `upnext simulate --against` alone; never for people',
+    )
 
 
 class LearnConfig(Section):
