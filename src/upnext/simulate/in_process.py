@@ -29,7 +29,6 @@ from upnext.pipeline.serving import Serving
 from upnext.serve.intake_words import AppendEvents, AppendSlate, EventsDone, Failed, SlateDone
 from upnext.serve.stores import open_stores
 from upnext.settings.settings import Settings
-from upnext.simulate.viewer import Page
 
 FOLLOW_EVERY_S: Final = 600.0  # simulated seconds between two looks at the counters
 MAX_DRAWS: Final = 8
@@ -59,8 +58,8 @@ class InProcess:
         self._follow_us = int(follow_every_s * SECOND_US)
         self._followed_us = start_us
 
-    def feed(self, requests: Sequence[Request]) -> list[Page]:
-        """The page of each request, logged; the clock moves to its time. Raises Unavailable where the log can't take a slate."""
+    def feed(self, requests: Sequence[Request]) -> list[list[str]]:
+        """The video_ids of each request's page, logged; the clock moves to its time. Raises Unavailable where the log can't take a slate."""
         return [self._page(request) for request in requests]
 
     def send(self, events: Sequence[Event], time_us: int) -> None:
@@ -95,7 +94,7 @@ class InProcess:
         self._view.close()
         self._stores.close()
 
-    def _page(self, request: Request) -> Page:
+    def _page(self, request: Request) -> list[str]:
         self._move_to(request.time_us)
         for _ in range(MAX_DRAWS):
             record = self.serving.pipeline.recommend(request).record
@@ -104,10 +103,7 @@ class InProcess:
                 raise Unavailable(f"slate of {request.request_id}: {said.message}")
             assert isinstance(said, SlateDone)
             if said.status != "conflict":
-                shown = said.slate or record
-                return Page(
-                    shown.request_id, shown.session_id, shown.surface, shown.time_us, shown.video_id
-                )
+                return list((said.slate or record).video_id)
         raise Unavailable(f"request {request.request_id}: every draw met another page's videos")
 
     def _move_to(self, time_us: int) -> None:

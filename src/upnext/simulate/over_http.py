@@ -27,7 +27,6 @@ from upnext.core.event import Event
 from upnext.core.types import Request
 from upnext.serve.api_types import ErrorAnswer, EventsAnswer, FeedAnswer, HealthAnswer
 from upnext.serve.simulated_clock import HEADER
-from upnext.simulate.viewer import Page
 
 N_AT_ONCE: Final = 8
 PATIENCE_S: Final = 30.0  # of one call, its retries included
@@ -88,8 +87,8 @@ class OverHttp:
 
         list(self._pool.map(put_user, _rows(users)))
 
-    def feed(self, requests: Sequence[Request]) -> list[Page]:
-        """The page of each request, asked for at once. Raises Unavailable, InvalidInput."""
+    def feed(self, requests: Sequence[Request]) -> list[list[str]]:
+        """The video_ids of each request's page, asked for at once. Raises Unavailable, InvalidInput."""
         return list(self._pool.map(self._page, requests))
 
     def send(self, events: Sequence[Event], time_us: int) -> None:
@@ -124,7 +123,7 @@ class OverHttp:
     ) -> None:
         self.close()
 
-    def _page(self, request: Request) -> Page:
+    def _page(self, request: Request) -> list[str]:
         self._pace.wait()
         parameters: dict[str, str | int | None] = {
             "user_id": request.user_id,
@@ -142,8 +141,7 @@ class OverHttp:
             lambda: self._client.get(f"/v1/feed/{request.surface}", params=given, headers=headers)
         )
         answer = msgspec.json.decode(said, type=FeedAnswer)
-        shown = [item.video_id for item in answer.items]
-        return Page(answer.request_id, answer.session_id, answer.surface, request.time_us, shown)
+        return [item.video_id for item in answer.items]
 
     def _call(self, method: str, path: str, body: object, time_us: int | None) -> bytes:
         content = msgspec.json.encode(body)
