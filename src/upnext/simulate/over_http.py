@@ -20,6 +20,7 @@ from urllib.parse import quote
 import httpx
 import msgspec
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from upnext.core.clock import Clock, SystemClock
 from upnext.core.errors import InvalidInput, Unavailable
@@ -29,9 +30,11 @@ from upnext.serve.api_types import ErrorAnswer, EventsAnswer, FeedAnswer, Health
 from upnext.serve.simulated_clock import HEADER
 
 N_AT_ONCE: Final = 8
-PATIENCE_S: Final = 30.0  # of one call, its retries included
+ANSWER_S: Final = 20.0  # that one answer may take
+PATIENCE_S: Final = 60.0  # with asking again
 VIDEOS_AT_ONCE: Final = 1_000
 EVENTS_AT_ONCE: Final = 5_000
+FOLLOW_S: Final = 2.0  # workers see new videos about a second after they are committed
 BUSY: Final = 503
 
 
@@ -56,7 +59,7 @@ class OverHttp:
         limits = httpx.Limits(max_connections=n_at_once)
         try:
             self._client = httpx.Client(
-                base_url=self.url, headers=headers, limits=limits, timeout=PATIENCE_S,
+                base_url=self.url, headers=headers, limits=limits, timeout=ANSWER_S,
                 trust_env=False,
             )  # fmt: skip
             said = self._answered(lambda: self._client.get("/v1/health/ready"))
@@ -77,7 +80,13 @@ class OverHttp:
         return self.simulated_time_us is None
 
     def put(self, videos: pa.Table, users: pa.Table) -> None:
-        """Sends whole rows of core.columns.VIDEOS and USERS; sending them again changes nothing. Raises Unavailable, InvalidInput."""
+        """Sends whole rows of core.columns.VIDEOS and USERS, and waits until workers see them; sending them again changes nothing.
+
+        To a server with its own time no video is uploaded later than now. Raises Unavailable, InvalidInput."""
+        if self.keeps_own_time:
+            place = videos.schema.get_field_index("uploaded_us")
+            uploaded_us = pc.min_element_wise(videos.column(place), self._clock.now_us())
+            videos = videos.set_column(place, videos.schema.field(place), uploaded_us)
         for start in range(0, len(videos), VIDEOS_AT_ONCE):
             rows = _rows(videos.slice(start, VIDEOS_AT_ONCE))
             self._call("POST", "/v1/videos", {"videos": rows}, None)
@@ -86,6 +95,8 @@ class OverHttp:
             self._call("PUT", f"/v1/users/{quote(row['user_id'], safe='')}", row, None)
 
         list(self._pool.map(put_user, _rows(users)))
+        if len(videos):
+            time.sleep(FOLLOW_S)
 
     def feed(self, requests: Sequence[Request]) -> list[list[str]]:
         """The video_ids of each request's page, asked for at once. Raises Unavailable, InvalidInput."""
@@ -156,7 +167,7 @@ class OverHttp:
         return {HEADER: str(time_us)}
 
     def _answered(self, ask: Callable[[], httpx.Response]) -> bytes:
-        """The body of a good answer; a busy server is asked again. Every call may come twice with the effect of once."""
+        """The body of a good answer; a slow or busy server is asked again: every call may come twice with the effect of once."""
         until_s = time.monotonic() + PATIENCE_S
         while True:
             try:
@@ -164,6 +175,8 @@ class OverHttp:
             except httpx.UnsupportedProtocol as error:
                 raise InvalidInput(f"{self.url}: expected http://HOST:PORT: {error}") from error
             except httpx.TransportError as error:
+                if isinstance(error, httpx.ReadTimeout) and time.monotonic() < until_s:
+                    continue
                 raise Unavailable(
                     f"{self.url}: no answer: {error or type(error).__name__}"
                 ) from error
