@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import msgspec
@@ -79,8 +80,8 @@ def play(folder: Path, *, seed: int = 3, days: int = N_DAYS, together_s: float =
 
 
 @pytest.fixture(scope="module")
-def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
-    yield play(tmp_path_factory.mktemp("loop"))
+def played(tmp_path_factory: pytest.TempPathFactory) -> Played:
+    return play(tmp_path_factory.mktemp("loop"))
 
 
 def test_the_log_holds_the_events_that_were_sent_each_once_and_unchanged(played: Played) -> None:
@@ -145,7 +146,7 @@ def test_what_a_viewer_did_counts_on_their_next_page(played: Played) -> None:
     n_followed = 0
     for pages in by_session.values():
         assert [slate.page for slate in pages] == list(range(len(pages)))
-        for before, after in zip(pages, pages[1:]):
+        for before, after in pairwise(pages):
             assert last[before.request_id] < after.log_seq
             n_followed += 1
     assert n_followed > 50

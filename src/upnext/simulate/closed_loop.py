@@ -89,6 +89,7 @@ class ClosedLoop:
         self._steps: list[tuple[int, int, int, _Visit]] = []  # a heap: when, whose
         self._next_us: dict[int, int] = {}  # when each viewer who is here takes their next step
         self._tally = LoopTally(platform)
+        self.watch_s_by_viewer: Float64 = np.zeros(world.n_viewers)  # since the loop began
 
     def run_day(self, day: int) -> LoopDay:
         """Plays a day to its end -> its figures. Days must be played in order. Raises what the recommender raises."""
@@ -173,6 +174,7 @@ class ClosedLoop:
         stop, end_us = _after(platform, pages, shown, place, done)
         platform.absorb(shown, done)
         self._tally.add(pages, shown, place, done)
+        self.watch_s_by_viewer += np.bincount(shown.viewer, done.watch_s, platform.world.n_viewers)
         first = np.searchsorted(place, np.arange(len(visits) + 1)).tolist()
         for n_th, (visit, request) in enumerate(zip(visits, requests, strict=True)):
             rows = np.arange(first[n_th], first[n_th + 1])
