@@ -265,6 +265,27 @@ def simulate(
         typer.Option(help="old, random, popular, greedy, watch, satisfaction or served."),
     ] = "old",
     listed: Annotated[bool, typer.Option("--list", help="Print the named worlds.")] = False,
+    against: Annotated[
+        str | None, typer.Option(help="A running server's URL: its pages, its log.")
+    ] = None,
+    api_key: Annotated[
+        str | None, typer.Option(help="With --against: a key with scopes read and write.")
+    ] = None,
+    rate: Annotated[
+        float | None, typer.Option(min=0.01, help="With --against: pages a second at most.")
+    ] = None,
+    compare: Annotated[
+        str | None,
+        typer.Option(
+            help="popularity,greedy,full: each through the real pipeline, kept in FOLDER."
+        ),
+    ] = None,
+    past_days: Annotated[
+        int, typer.Option(help="With --compare: days under the old policy that come before.")
+    ] = 7,
+    train_every: Annotated[
+        int, typer.Option(help="With --compare: days between trainings; 0: nothing is learned.")
+    ] = 7,
     as_json: Json = False,
 ) -> None:
     """Days of a made-up platform; with FOLDER its tables, ready for `upnext import FOLDER/mapping.toml`."""
@@ -272,6 +293,19 @@ def simulate(
 
     if listed:
         run_list(as_json, consoles()[0])
+        return
+    if against is not None:
+        from upnext.cli.simulate_against import Visitors, run_against
+
+        visitors = Visitors(world, viewers, videos, days, seed, api_key, rate)
+        run_against(against, visitors, as_json, *consoles())
+        return
+    if compare is not None:
+        from upnext.cli.simulate_compare import run_compare
+        from upnext.simulate.comparison import Plan
+
+        plan = Plan(world, viewers, videos, days, past_days, train_every, seed=seed)
+        run_compare(folder, compare, plan, as_json, *consoles())
         return
     size = (viewers, videos, days)
     run_simulate(world, size, seed, policy, folder, as_json, consoles())

@@ -4,7 +4,8 @@
     each policy a copy of that folder, and the platform as it stood then; from then on its own log, releases and consequences
 
 A viewer's answer to a video on a visit is the same draw under every policy (simulate/draws.py), so that what differs is what the policies did.
-A release is learned anew every so many days from the policy's own log; from the second on the gate decides whether it serves.
+A release is learned anew every so many days from the policy's own log, and serves whatever the gate says of it, as `upnext train --force` has it
+for small platforms: the gate asks for more viewers than a simulation has, and judges on a log that the release before has filled. What it says is kept.
 """
 
 from __future__ import annotations
@@ -33,13 +34,12 @@ from upnext.intake import Stores, import_tables, plan_of
 from upnext.settings.settings import Settings, parse
 from upnext.simulate.closed_loop import ClosedLoop
 from upnext.simulate.day_figures import LoopDay
-from upnext.simulate.history import past_of
-from upnext.simulate.history_events import events_table
+from upnext.simulate.history import history_of
 from upnext.simulate.in_process import InProcess
 from upnext.simulate.loop import Round, play_day
 from upnext.simulate.platform import Platform
 from upnext.simulate.policies import OldPlatform
-from upnext.simulate.tables import users_table, videos_table, write_tables
+from upnext.simulate.tables import write_tables
 from upnext.simulate.world import END_US, World
 from upnext.simulate.worlds import world_of
 
@@ -108,7 +108,7 @@ class Comparison:
     def play(self, policy: str, say: Say) -> Mapping[str, Any]:
         """The policy's figures, plain values, as they then stand in <folder>/<policy>/figures.json. Raises UpNextError.
 
-        "days": LoopDay.to_json by day; "trainings": day, the gate's word, and which release serves since; "loop_s", "training_s"."""
+        "days": LoopDay.to_json by day; "trainings": day, the release that serves since, what the gate said of it; "loop_s", "training_s"."""
         folder = self.folder / policy
         settings = settings_of(policy, folder, self.plan.seed)
         done = folder / "figures.json"
@@ -138,19 +138,18 @@ class Comparison:
             self._import(settings, platform, rounds)
             if plan.train_every:
                 clock = ManualClock(platform.day_start_us(plan.past_days))
-                train(settings, clock, self._progress, force=True)
+                train(settings, clock, self._progress)
             (self.folder / "past" / "whole").touch()
         return platform
 
     def _import(self, settings: Settings, platform: Platform, rounds: list[Round]) -> None:
         """The old policy's days as tables, imported."""
-        world, today = platform.world, self.plan.past_days
+        today = self.plan.past_days
         now_us = platform.day_start_us(today)
-        pages, showings = past_of(rounds)
-        events = events_table(world, pages, showings, with_requests=True)
-        tables = {
-            "videos": videos_table(world).take(pa.array(platform.published(today))),
-            "users": users_table(world),
+        tables = history_of(platform, rounds)
+        events = tables["events"]
+        tables |= {
+            "videos": tables["videos"].take(pa.array(platform.published(today))),
             "events": events.filter(pc.less(events.column("time_us"), now_us)),
         }
         mapping = write_tables(tables, self.folder / "past" / "tables")
@@ -175,7 +174,7 @@ class Comparison:
             for day in range(first, first + plan.days):
                 began_s = time.monotonic()
                 if learns and day > first and (day - first) % plan.train_every == 0:
-                    said = train(settings, system.clock, self._progress, force=False)
+                    said = train(settings, system.clock, self._progress)
                     system.follow_release()
                     trainings.append({"day": day - first, **said})
                     training_s += time.monotonic() - began_s
@@ -193,8 +192,8 @@ class Comparison:
         }
 
 
-def train(settings: Settings, clock: Clock, progress: Progress, *, force: bool) -> dict[str, Any]:
-    """{"gate": its word, "release": the release learned from the whole log, None where the gate refused it}.
+def train(settings: Settings, clock: Clock, progress: Progress) -> dict[str, Any]:
+    """{"release": learned from the whole log, and current now, "gate": what the gate says of it}.
 
     Raises InvalidInput without the train extra, or for a log that is too short."""
     try:
@@ -209,5 +208,5 @@ def train(settings: Settings, clock: Clock, progress: Progress, *, force: bool) 
         closing(SqliteEventLog(settings.events_path, read_only=True)) as log,
     ):
         training = Training(settings, view, log, releases, progress)
-        report = training.run(None, resume=False, force=force)
-    return {"gate": report.judgement.word, "release": report.release_id}
+        report = training.run(None, resume=False, force=True)
+    return {"release": report.release_id, "gate": report.judgement.to_json()}

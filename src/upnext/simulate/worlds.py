@@ -129,6 +129,14 @@ WORLDS: Final[tuple[NamedWorld, ...]] = (
         upload_days=40.0,
     ),
     _world(
+        "living",
+        "a month changes everything: viewers come back if content, creators upload if seen",
+        creators_respond=True,
+        upload_days=40.0,
+        return_response=0.8,
+        quit=0.004,
+    ),
+    _world(
         "interference",
         "creators compete for few slots, so that one arm's gain is the other's loss",
         "the naive test by creator: boosted creators take their views from the others",
