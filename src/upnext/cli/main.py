@@ -12,7 +12,7 @@ from rich.console import Console
 from upnext.cli.bench_app import bench_app
 from upnext.cli.experiment_app import experiment_app
 from upnext.cli.options import Config, Json, consoles
-from upnext.core.errors import UpNextError
+from upnext.core.errors import InvalidInput, UpNextError
 
 app = typer.Typer(
     name="upnext",
@@ -25,6 +25,13 @@ release_app = typer.Typer(help="List, promote and roll back releases.", no_args_
 app.add_typer(release_app, name="release")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(bench_app, name="bench")
+
+
+def _refuse(mode: str, given: dict[str, bool]) -> None:
+    """Raises InvalidInput for an option that has no effect in this mode of `simulate`."""
+    for option, is_given in given.items():
+        if is_given:
+            raise InvalidInput(f"simulate {mode}: {option} has no effect there; leave it out")
 
 
 @app.command()
@@ -294,9 +301,12 @@ def simulate(
     if listed:
         run_list(as_json, consoles()[0])
         return
+    of_against = {"--api-key": api_key is not None, "--rate": rate is not None}
     if against is not None:
         from upnext.cli.simulate_against import Visitors, run_against
 
+        others = {"FOLDER": folder is not None, "--compare": compare is not None}
+        _refuse("--against", {**others, "--policy": policy != "old"})
         visitors = Visitors(world, viewers, videos, days, seed, api_key, rate)
         run_against(against, visitors, as_json, *consoles())
         return
@@ -304,9 +314,11 @@ def simulate(
         from upnext.cli.simulate_compare import run_compare
         from upnext.simulate.comparison import Plan
 
+        _refuse("--compare", {**of_against, "--policy": policy != "old"})
         plan = Plan(world, viewers, videos, days, past_days, train_every, seed=seed)
         run_compare(folder, compare, plan, as_json, *consoles())
         return
+    _refuse("without --against", of_against)
     size = (viewers, videos, days)
     run_simulate(world, size, seed, policy, folder, as_json, consoles())
 
