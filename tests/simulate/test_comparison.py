@@ -10,6 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "cli"))
+
+from command_line import upnext
+
 from upnext.core.errors import InvalidInput
 from upnext.core.protocols import NoProgress
 from upnext.events.log import SqliteEventLog
@@ -84,7 +88,7 @@ def test_what_makes_a_policy_shows_in_its_slates(folder: Path) -> None:
             assert slate.value == sorted(slate.value, reverse=True)
     assert min(min(s.propensity, default=1.0) for s in slates["full"]) < 0.9
     sources = {name for s in slates["popularity"] for slot in s.sources for name in slot}
-    assert sources <= {"popular", "unseen", "repeat"}
+    assert sources <= {"popular", "ladder", "repeat"}
     assert "popular" in sources
     assert "fresh" in {name for s in slates["greedy"] for slot in s.sources for name in slot}
 
@@ -114,15 +118,17 @@ def test_what_is_finished_is_kept_and_another_plan_needs_another_folder(folder: 
         (("greedy,best",), "expected names of popularity, greedy, full, got 'best'"),
         (("full", "--world", "everydya"), "everyday"),
         (("full", "--past-days", "0"), "past_days: expected at least 1, got 0"),
+        (("full", "--rate", "2"), "--rate has no effect there"),
+        (("full", "--policy", "random"), "--policy has no effect there"),
     ],
 )
 def test_what_is_asked_wrongly_is_one_clear_line(
     tmp_path: Path, more: tuple[str, ...], said: str
 ) -> None:
-    done = _compare(tmp_path / "new", *more)
-    assert done.returncode == 2
-    assert said in done.stderr
-    assert len(done.stderr.strip().splitlines()) == 1
+    done = upnext("simulate", tmp_path / "new", "--compare", *more)
+    assert done.code == 2
+    assert said in done.err
+    assert len(done.err.strip().splitlines()) == 1
     assert not (tmp_path / "new").exists()
 
 
