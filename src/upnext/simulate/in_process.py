@@ -5,7 +5,7 @@ before the viewer sees it, and drawn again where another page of the session cam
 the state by the intake process's own writers. What the folder holds afterwards is an ordinary data folder, whose log ends in
 simulated time: `upnext train`, `evaluate` and `recommend` run on it.
 
-Not here: HTTP, several workers, and the seconds that pass before a worker sees new counters. Those are read every
+Not here: HTTP, several workers, and the seconds that pass before a worker sees new counters and experiments. Those are read every
 `follow_every_s` simulated seconds instead.
 """
 
@@ -22,12 +22,14 @@ from upnext.core.clock import SECOND_US, ManualClock
 from upnext.core.errors import Unavailable
 from upnext.core.event import Event
 from upnext.core.types import Request
+from upnext.evaluate.experiments.store import ExperimentStore
 from upnext.events.packed_slate import pack_slate
 from upnext.features.live import StateReader
 from upnext.pipeline.assemble import Parts
 from upnext.pipeline.serving import Serving
 from upnext.serve.intake_words import AppendEvents, AppendSlate, EventsDone, Failed, SlateDone
 from upnext.serve.stores import open_stores
+from upnext.serve.trials import TrialsFollower
 from upnext.settings.settings import Settings
 
 FOLLOW_EVERY_S: Final = 600.0  # simulated seconds between two looks at the counters
@@ -55,6 +57,9 @@ class InProcess:
         )  # fmt: skip
         self.releases = ReleaseStore(settings.releases_path, self.clock)
         self.serving = Serving(parts, self.releases, self.clock, reader=reader)
+        experiments = ExperimentStore(settings.experiments_path)
+        self._trials = TrialsFollower(experiments, self.releases, settings, self.serving)
+        self._trials.follow()
         self._follow_us = int(follow_every_s * SECOND_US)
         self._followed_us = start_us
 
@@ -97,7 +102,7 @@ class InProcess:
     def _page(self, request: Request) -> list[str]:
         self._move_to(request.time_us)
         for _ in range(MAX_DRAWS):
-            record = self.serving.pipeline.recommend(request).record
+            record = self.serving.answering.recommend(request).record
             (said,) = self._stores.writers.commit([AppendSlate(pack_slate(record))])
             if isinstance(said, Failed):
                 raise Unavailable(f"slate of {request.request_id}: {said.message}")
@@ -107,8 +112,9 @@ class InProcess:
         raise Unavailable(f"request {request.request_id}: every draw met another page's videos")
 
     def _move_to(self, time_us: int) -> None:
-        """The clock never goes back; counters and lists are made anew when they are old."""
+        """The clock never goes back; counters, lists and experiments are read anew when they are old."""
         self.clock.set(max(time_us, self.clock.now_us()))
         if self.clock.now_us() - self._followed_us >= self._follow_us:
             self._followed_us = self.clock.now_us()
             self.serving.follow_counters()
+            self._trials.follow()
