@@ -60,6 +60,8 @@ def _slates(folder: Path, policy: str) -> list[SlateRecord]:
 def test_nothing_is_learned_without_torch_and_everything_is_written(folder: Path) -> None:
     found = json.loads((folder / "comparison.json").read_text())
     assert found["plan"]["train_every"] == 0
+    assert [day["day"] for day in found["past"]] == [-2, -1]
+    assert all(day["watch_h"] > 0 for day in found["past"])
     for policy in POLICIES:
         figures = found["policies"][policy]
         assert figures["trainings"] == []
@@ -172,14 +174,14 @@ def test_a_plot_without_matplotlib_names_the_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     with pytest.raises(InvalidInput, match=r"upnext\[evaluate\]"):
-        plot({"full": _figures([1.0], [1.0])}, "title", [tmp_path / "a.svg"])
+        plot({"full": _figures([1.0], [1.0])}, [], "title", [tmp_path / "a.svg"])
 
 
 def test_one_comparison_gives_one_picture_with_every_curve(tmp_path: Path) -> None:
     by_policy = {name: _figures([1.0, 2.0], [1.0]) for name in POLICIES}
     files = [tmp_path / "a.svg", tmp_path / "b.svg"]
     for file in files:
-        plot(by_policy, "three", [file])
+        plot(by_policy, by_policy["full"]["days"], "three", [file])
     first, second = (file.read_bytes() for file in files)
     assert first == second
     assert len(PLOTS) == 4

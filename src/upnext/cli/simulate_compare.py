@@ -46,11 +46,12 @@ def run_compare(
         )
 
     by_policy = {name: comparison.play(name, say) for name in dict.fromkeys(names)}
-    found = _result(plan, by_policy)
+    past = comparison.past()
+    found = _result(plan, by_policy, past)
     (folder / "comparison.json").write_text(json.dumps(found, indent=1), "utf-8")
     files = [folder / f"comparison.{kind}" for kind in ("svg", "png")]
     title = f"{plan.n_viewers:,} viewers, {plan.n_videos:,} videos, world {plan.world!r}, seed {plan.seed}"
-    plot(by_policy, title, files)
+    plot(by_policy, past, title, files)
     if as_json:
         out.file.write(json.dumps(found) + "\n")
         return
@@ -58,7 +59,9 @@ def run_compare(
     out.print(f"wrote {folder}/comparison.json, .svg, .png", highlight=False)
 
 
-def _result(plan: Plan, by_policy: dict[str, Figures]) -> dict[str, Any]:
+def _result(
+    plan: Plan, by_policy: dict[str, Figures], past: list[dict[str, Any]]
+) -> dict[str, Any]:
     return {
         "plan": asdict(plan),
         "totals": {name: _plain(totals(figures)) for name, figures in by_policy.items()},
@@ -66,6 +69,7 @@ def _result(plan: Plan, by_policy: dict[str, Figures]) -> dict[str, Any]:
             pair: {"difference": one.mean, "low": one.low, "high": one.high}
             for pair, one in watch_differences(by_policy).items()
         },
+        "past": past,
         "policies": by_policy,
     }
 
@@ -82,6 +86,12 @@ def _draw(found: dict[str, Any], out: Console) -> None:
     for label, key in (("seconds in the loop", "loop_s"), ("seconds of training", "training_s")):
         table.add_row(label, *(f"{one[key]:,.0f}" for one in found["policies"].values()))
     out.print(table)
+    before = totals({"days": found["past"]})
+    out.print(
+        f"before, under the old platform: {before['watch_h']:.1f} h a day, {before['viewers']:.0f} viewers, "
+        f"CTR {before['ctr']:.3f}, completion {before['completion']:.3f}, satisfaction {before['satisfaction']:+.3f}",
+        highlight=False,
+    )
     for pair, one in found["watch_min_per_viewer_day"].items():
         out.print(
             f"{pair}: {one['difference']:+.2f} watch minutes a viewer and day "

@@ -33,7 +33,7 @@ from upnext.events.log import SqliteEventLog
 from upnext.intake import Stores, import_tables, plan_of
 from upnext.settings.settings import Settings, parse
 from upnext.simulate.closed_loop import ClosedLoop
-from upnext.simulate.day_figures import LoopDay
+from upnext.simulate.day_figures import LoopDay, LoopTally
 from upnext.simulate.history import history_of
 from upnext.simulate.in_process import InProcess
 from upnext.simulate.loop import Round, play_day
@@ -124,22 +124,33 @@ class Comparison:
         found: Mapping[str, Any] = json.loads(done.read_text("utf-8"))
         return found
 
+    def past(self) -> list[dict[str, Any]]:
+        """LoopDay.to_json of the old policy's days, numbered -n to -1: what it was like before."""
+        file = self.folder / "past" / "figures.json"
+        if not file.exists():
+            self._past()
+        found: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+        return found
+
     def _past(self) -> Platform:
         """The platform after the old policy's days; the folder "past" holds their log and the first release."""
         plan = self.plan
         end_us = END_US + plan.days * DAY_US
         knobs = world_of(plan.world).knobs
         world = World.make(plan.n_viewers, plan.n_videos, plan.seed, end_us=end_us, knobs=knobs)
-        platform, policy = Platform(world, days=plan.past_days + plan.days), OldPlatform()
-        rounds = [one for day in range(plan.past_days) for one in play_day(platform, policy, day)]
-        settings = settings_of("full", self.folder / "past", plan.seed)
-        if not (self.folder / "past" / "whole").exists():
-            shutil.rmtree(self.folder / "past", ignore_errors=True)
+        platform = Platform(world, days=plan.past_days + plan.days)
+        rounds, days = _old_days(platform, plan.past_days)
+        folder = self.folder / "past"
+        settings = settings_of("full", folder, plan.seed)
+        if not (folder / "whole").exists():
+            shutil.rmtree(folder, ignore_errors=True)
             self._import(settings, platform, rounds)
             if plan.train_every:
                 clock = ManualClock(platform.day_start_us(plan.past_days))
                 train(settings, clock, self._progress)
-            (self.folder / "past" / "whole").touch()
+            (folder / "whole").touch()
+        said = [one.to_json() | {"day": one.row.day - plan.past_days} for one in days]
+        (folder / "figures.json").write_text(json.dumps(said, indent=1), "utf-8")
         return platform
 
     def _import(self, settings: Settings, platform: Platform, rounds: list[Round]) -> None:
@@ -190,6 +201,20 @@ class Comparison:
             "loop_s": round(loop_s, 1),
             "training_s": round(training_s, 1),
         }
+
+
+def _old_days(platform: Platform, n_days: int) -> tuple[list[Round], list[LoopDay]]:
+    """The first days under the old policy: every round of pages, and the figures of each day."""
+    tally, policy = LoopTally(platform), OldPlatform()
+    rounds: list[Round] = []
+    days: list[LoopDay] = []
+    for day in range(n_days):
+        for one in play_day(platform, policy, day):
+            place = np.searchsorted(one.pages.viewer, one.shown.viewer)  # viewers ascend
+            tally.add(one.pages, one.shown, place, one.done)
+            rounds.append(one)
+        days.append(tally.close(day))
+    return rounds, days
 
 
 def train(settings: Settings, clock: Clock, progress: Progress) -> dict[str, Any]:

@@ -25,7 +25,12 @@ PLOTS: Final = (
     ("creators", "creators who have not left"),
     ("diversity", "diversity of a page (pairs of different categories)"),
 )
-COLOURS: Final = {"popularity": "#8a8f98", "greedy": "#d1603d", "full": "#2a6fbb"}
+COLOURS: Final = {
+    "before": "#c9c9c9",
+    "popularity": "#8a8f98",
+    "greedy": "#d1603d",
+    "full": "#2a6fbb",
+}
 
 
 def totals(figures: Figures) -> dict[str, float]:
@@ -58,11 +63,19 @@ def watch_differences(by_policy: Mapping[str, Figures]) -> dict[str, Estimate]:
     return found
 
 
-def plot(by_policy: Mapping[str, Figures], title: str, files: Sequence[Path]) -> None:
-    """Writes the days of every policy as one picture to each of `files` (.svg, .png). Raises InvalidInput without the evaluate extra."""
+def plot(
+    by_policy: Mapping[str, Figures],
+    past: Sequence[Mapping[str, Any]],
+    title: str,
+    files: Sequence[Path],
+) -> None:
+    """Writes the days of every policy, after those of the past, as one picture to each of `files` (.svg, .png).
+
+    Raises InvalidInput without the evaluate extra."""
     try:
         import matplotlib as mpl
         from matplotlib.figure import Figure
+        from matplotlib.ticker import MaxNLocator
     except ImportError as error:
         raise InvalidInput(
             f"plots need the evaluate extra: pip install 'upnext[evaluate]' ({error})"
@@ -70,11 +83,13 @@ def plot(by_policy: Mapping[str, Figures], title: str, files: Sequence[Path]) ->
     with mpl.rc_context({"svg.hashsalt": "upnext", "font.size": 9}):
         figure = Figure(figsize=(10, 6.5), layout="constrained")
         for axes, (name, label) in zip(figure.subplots(2, 2).flat, PLOTS, strict=True):
-            for policy, figures in by_policy.items():
-                days = [day["day"] + 1 for day in figures["days"]]
-                values = [np.nan if day[name] is None else day[name] for day in figures["days"]]
+            curves = {"before": past} | {k: one["days"] for k, one in by_policy.items()}
+            for policy, rows in curves.items():
+                days = [day["day"] + 1 for day in rows]
+                values = [np.nan if day[name] is None else day[name] for day in rows]
                 axes.plot(days, values, label=policy, color=COLOURS.get(policy), linewidth=1.6)
             axes.set_title(label, loc="left")
+            axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.set_xlabel("day")
             axes.grid(alpha=0.25)
             axes.spines[["top", "right"]].set_visible(False)
