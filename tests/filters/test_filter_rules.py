@@ -21,6 +21,7 @@ from upnext.filters.country import Country
 from upnext.filters.excluded import Excluded
 from upnext.filters.moderation import Moderation
 from upnext.filters.muted import Muted
+from upnext.filters.own_corpus import OwnCorpus
 from upnext.filters.seen import Seen
 from upnext.filters.status import Status
 
@@ -150,7 +151,7 @@ def test_the_allowed_mask_is_all_static_safety_together_until_the_catalogue_chan
         {"moderation": [("spam", 0.9)]},
         {"status": "hidden"},
     )
-    allowed = Allowed(view, config)
+    allowed = Allowed(view, config, OwnCorpus(view))
     assert allowed.mask(ask(country="DE")).tolist() == [True, False, False, False, False]
     adult = User("u", Profile(age=30))
     assert allowed.mask(ask(adult, country="FR")).tolist() == [True, True, True, False, False]
@@ -165,7 +166,7 @@ def test_a_screened_filter_says_what_it_would_say_alone_and_is_asked_where_somet
     tmp_path: Path,
 ) -> None:
     catalog, view = catalogue(tmp_path, {}, {"min_age": 18}, {}, {"status": "hidden"})
-    allowed, inner = Allowed(view, FiltersConfig()), Status(view)
+    allowed, inner = Allowed(view, FiltersConfig(), OwnCorpus(view)), Status(view)
     one = Screened(inner, allowed)
     assert (one.name, one.is_safety) == (inner.name, inner.is_safety)
     for user in (User("u"), User("u", Profile(age=30))):

@@ -60,9 +60,10 @@ def find_value(connection: sqlite3.Connection, kind: str, code: int) -> str | No
     return None if row is None else str(row[0])
 
 
-def all_values(connection: sqlite3.Connection, kind: str) -> pa.Array:
-    """Every word of the kind, string[n_codes] by code."""
-    rows = connection.execute("SELECT value FROM codes WHERE kind = ? ORDER BY code", (kind,))
+def all_values(connection: sqlite3.Connection, kind: str, first: int = 0) -> pa.Array:
+    """Every word of the kind from code `first` on, string[n_codes - first] by code."""
+    select = "SELECT value FROM codes WHERE kind = ? AND code >= ? ORDER BY code"
+    rows = connection.execute(select, (kind, first))
     return pa.array([row[0] for row in rows], pa.string())
 
 

@@ -17,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
-from upnext.catalog.codes import check_kind, count_codes, find_codes, find_value
+from upnext.catalog.codes import all_values, check_kind, count_codes, find_codes, find_value
 from upnext.catalog.dense import SELECT_CHANGED, DenseColumns
 from upnext.catalog.schema import CODE_KINDS, open_reader, outage
 from upnext.catalog.selects import video_rows, video_table
@@ -188,6 +188,15 @@ class CatalogView:
         """Codes 0 to n_codes - 1 exist, as of the last refresh."""
         check_kind(kind)
         return self._n_codes[kind]
+
+    def values_from(self, kind: str, first: int) -> list[str]:
+        """The words of codes `first` to n_codes - 1. Raises InvalidInput for a kind that doesn't exist."""
+        n = max(0, self.n_codes(kind) - first)
+        if not n:
+            return []
+        with closing(open_reader(self.path)) as own, outage(self.path):
+            words: list[str] = all_values(own, kind, first).slice(0, n).to_pylist()
+        return words
 
     def item_id(self, video_id: str) -> int:
         """The item_id of a video, -1 when unknown."""

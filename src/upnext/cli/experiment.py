@@ -13,7 +13,9 @@ from rich.console import Console
 from rich.table import Table
 
 from upnext.artifacts.releases import ReleaseStore
+from upnext.cli.experiment_creators import corpus_lines, uploaded_of
 from upnext.core.errors import InvalidInput, expected
+from upnext.evaluate.experiments.corpora import check_corpora, corpus_sizes
 from upnext.evaluate.experiments.definition import (
     Arm,
     Experiment,
@@ -56,13 +58,38 @@ def run_start(
     check(settings, ReleaseStore(settings.releases_path), draft)
     running = [one for one in store.list() if one.is_running]
     RunningTrials(settings, [*running, draft])  # raises where they don't go together
-    started = store.start(draft)
+    started, corpora = _started(settings, store, draft)
     shares = ", ".join(f"{arm} {said.share:g} %" for arm, said in started.arms.items())
     out.print(
         f"{name} runs on {', '.join(started.surfaces)}: {shares} of layer {layer!r}; a running server"
         " follows within seconds",
         highlight=False,
     )
+    for line in corpora:
+        out.print(line, highlight=False)
+
+
+def kind_of(*, interleave: bool, two_sided: bool) -> Kind:
+    """What the options say. Raises InvalidInput for both."""
+    if interleave and two_sided:
+        raise expected("--interleave", "no --two-sided with it: arms that share a page share creators", "both")  # fmt: skip
+    return "interleaving" if interleave else "two-sided" if two_sided else "ab"
+
+
+def _started(
+    settings: Settings, store: ExperimentStore, draft: Experiment
+) -> tuple[Experiment, list[str]]:
+    """The experiment, and what is to be said of a two-sided one's corpora."""
+    if draft.kind != "two-sided":
+        return store.start(draft), []
+    uploaded = uploaded_of(settings)
+
+    def enough(one: Experiment) -> None:
+        check_corpora(one, corpus_sizes(one, uploaded))
+
+    started = store.start(draft, enough)
+    n_ranked = max(surface.n_ranked for surface in settings.surfaces.values())
+    return started, corpus_lines(started, corpus_sizes(started, uploaded), n_ranked)
 
 
 def run_ramp(name: str, percent: float, config: Path | None, out: Console) -> None:
@@ -88,7 +115,7 @@ def run_list(config: Path | None, as_json: bool, out: Console) -> None:
     for one in found:
         arms = [_arm_line(name, arm) for name, arm in one.arms.items()]
         table.add_row(
-            one.name + (" (interleaving)" if one.kind == "interleaving" else ""),
+            one.name + ("" if one.kind == "ab" else f" ({one.kind})"),
             one.layer,
             ", ".join(one.surfaces),
             "\n".join(arms),
@@ -102,7 +129,7 @@ def described(one: Experiment) -> dict[str, Any]:
     """The definition as JSON, without the buckets."""
     said: dict[str, Any] = msgspec.to_builtins(one)
     for arm in said["arms"].values():
-        del arm["buckets"]
+        del arm["buckets"], arm["creator_buckets"]
     return said
 
 
@@ -124,9 +151,14 @@ def draft_of(
     outside = [surface for surface in changed if surfaces and surface not in surfaces]
     if outside:
         raise expected("--set", f"a surface of --surface ({', '.join(surfaces)})", outside[0])
+    if kind == "two-sided" and surfaces:
+        wanted = "none for --two-sided, which must hold everywhere: a creator's views come from all surfaces"
+        raise expected("--surface", wanted, ", ".join(surfaces))
     serves_release = any(arm.release_id is not None for arm in made.values())
     anywhere = sorted(settings.surfaces)
-    reached = surfaces or (anywhere if serves_release or not changed else changed)
+    reached = surfaces or (
+        anywhere if serves_release or not changed or kind == "two-sided" else changed
+    )
     return Experiment(
         name=name, kind=kind, layer=layer, salt="", surfaces=reached, arms=made, started_us=0
     )

@@ -37,6 +37,13 @@ def experiment_start(
     interleave: Annotated[
         bool, typer.Option("--interleave", help="Two arms mixed on every page (team draft).")
     ] = False,
+    two_sided: Annotated[
+        bool,
+        typer.Option(
+            "--two-sided",
+            help="Creators are in arms too: viewers of an arm see its creators alone, on every surface. Arms of equal shares.",
+        ),
+    ] = False,
     metric: Annotated[
         list[str] | None, typer.Option(help="What decides; repeat it. Default: value.")
     ] = None,
@@ -47,11 +54,11 @@ def experiment_start(
     config: Config = None,
 ) -> None:
     """Assign viewers to arms from now on; running servers follow within seconds."""
-    from upnext.cli.experiment import run_start
+    from upnext.cli.experiment import kind_of, run_start
 
     run_start(
         name, arm, set_ or [], layer=layer, surfaces=surface or [],
-        kind="interleaving" if interleave else "ab", judged=(metric or [], guardrail or []),
+        kind=kind_of(interleave=interleave, two_sided=two_sided), judged=(metric or [], guardrail or []),
         config=config, out=consoles()[0],
     )  # fmt: skip
 

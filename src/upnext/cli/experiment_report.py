@@ -13,9 +13,11 @@ from typing import Final
 from rich.console import Console
 from rich.table import Table
 
+from upnext.cli.experiment_creators import draw_creators, uploaded_of
 from upnext.cli.opened import readers
 from upnext.core.clock import DAY_US, SystemClock
 from upnext.evaluate.experiments.comparison import Interval
+from upnext.evaluate.experiments.creators import creators_report
 from upnext.evaluate.experiments.definition import Experiment
 from upnext.evaluate.experiments.drafted import (
     CREDITS,
@@ -53,9 +55,13 @@ def run(name: str, config: Path | None, as_json: bool, out: Console) -> None:
             _print_interleaving(interleaving_report(log, experiment, counting), as_json, out)
             return
         seen = exposed(log, experiment, counting)
+        creators = None
+        if experiment.kind == "two-sided":
+            creators = creators_report(log, experiment, uploaded_of(settings), until_us)
     report = report_of(experiment, seen, until_us)
     if as_json:
-        out.file.write(json.dumps(report.to_json()) + "\n")
+        beside = {} if creators is None else {"creators": creators.to_json()}
+        out.file.write(json.dumps(report.to_json() | beside) + "\n")
         return
     _draw_exposures(experiment, report, out)
     decide = experiment.metrics or list(DEFAULT_METRICS)
@@ -71,6 +77,8 @@ def run(name: str, config: Path | None, as_json: bool, out: Console) -> None:
         out.print(_days(report))
     for line in conclusions(report):
         out.print(line, highlight=False)
+    if creators is not None:
+        draw_creators(experiment, creators, out)
 
 
 def _print_interleaving(report: InterleavingReport, as_json: bool, out: Console) -> None:

@@ -144,6 +144,14 @@ class User:
 
 
 @dataclass(frozen=True, slots=True)
+class Corpus:
+    """Whose videos a viewer may see while viewers and creators are put into arms together."""
+
+    experiment: str
+    row: int  # of the viewer's arm, whose creators they are; -1: the creators of no arm
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A request with its viewer; read only."""
 
@@ -152,6 +160,7 @@ class Query:
     arms: Mapping[str, str] = field(default_factory=dict)
     served: Int64 = field(default_factory=lambda: NO_ITEMS)  # every slot served in this session
     degraded: tuple[str, ...] = ()  # what could not be read while hydrating
+    corpus: Corpus | None = None  # None: creators are not split
     left_out: IdSet = field(init=False, repr=False, compare=False)  # seen or served
 
     def __post_init__(self) -> None:
@@ -161,10 +170,11 @@ class Query:
             met.sort()
         object.__setattr__(self, "left_out", IdSet(met))
 
-    def with_arms(self, arms: Mapping[str, str]) -> Query:
-        """The same, of a viewer in these arms."""
+    def with_arms(self, arms: Mapping[str, str], corpus: Corpus | None = None) -> Query:
+        """The same, of a viewer in these arms, who may see that corpus."""
         changed = copy(self)  # `left_out` need not be made again
         object.__setattr__(changed, "arms", arms)
+        object.__setattr__(changed, "corpus", corpus)
         return changed
 
 

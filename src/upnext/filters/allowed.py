@@ -1,7 +1,7 @@
 """Which videos of the whole catalogue may be shown to a kind of viewer: what an index or a ladder searches in.
 
-The static safety filters depend on the viewer's country and age alone, so their masks are kept per (country, age class) until the
-catalogue changes.
+The static filters depend on the viewer's country, age and corpus (own_corpus.py) alone, so their masks are kept per (country, age class,
+corpus) until the catalogue or the corpora change.
 """
 
 from __future__ import annotations
@@ -15,19 +15,20 @@ import numpy.typing as npt
 
 from upnext.core.compiled import compiled
 from upnext.core.protocols import Filter
-from upnext.core.types import Bool, Candidates, Int64, Query
+from upnext.core.types import Bool, Candidates, Corpus, Int64, Query
 from upnext.filters.age import Age
 from upnext.filters.catalog_columns import CatalogColumns
 from upnext.filters.config import FiltersConfig
 from upnext.filters.country import Country
 from upnext.filters.moderation import Moderation
+from upnext.filters.own_corpus import OwnCorpus
 from upnext.filters.status import Status
 
 _N_KEPT: Final = 64
 
 
 class StaticFilter(Protocol):
-    """A filter that needs nothing of the viewer but country and age."""
+    """A filter that needs nothing of the viewer but country, age and corpus."""
 
     def allowed_mask(self, query: Query) -> Bool: ...
 
@@ -41,24 +42,24 @@ class _AgeClasses:
 
 
 class Allowed:
-    """The masks of all static safety filters together, kept until `clear`."""
+    """The masks of all static filters together, kept until `clear`."""
 
-    def __init__(self, view: CatalogColumns, config: FiltersConfig) -> None:
+    def __init__(self, view: CatalogColumns, config: FiltersConfig, own_corpus: OwnCorpus) -> None:
         self._age = Age(view, config)
         self._filters: Sequence[StaticFilter] = (
-            Status(view), Country(view), self._age, Moderation(view, config),
+            Status(view), Country(view), self._age, Moderation(view, config), own_corpus,
         )  # fmt: skip
         self._view = view
-        self._kept: dict[tuple[str | None, int], Bool] = {}
+        self._kept: dict[tuple[str | None, int, Corpus | None], Bool] = {}
         self._classes = _AgeClasses()
         self._n_changes = 0
         self._last: tuple[Query, Candidates, bool] | None = None
 
     def mask(self, query: Query) -> Bool:
-        """bool[n_items], read only: True where every static safety filter lets the video pass."""
+        """bool[n_items], read only: True where every static filter lets the video pass."""
         n_changes = self._n_changes
         country = query.request.country or query.user.profile.country
-        key = (country, self._age_class(query))
+        key = (country, self._age_class(query), query.corpus)
         found = self._kept.get(key)
         if found is not None:
             return found
@@ -94,7 +95,7 @@ class Allowed:
         return found
 
     def clear(self) -> None:
-        """Forgets the masks: to be called after the catalogue has changed."""
+        """Forgets the masks: to be called after the catalogue or the corpora have changed."""
         self._n_changes += 1
         self._last = None
         self._classes = _AgeClasses()
@@ -102,9 +103,9 @@ class Allowed:
 
 
 class Screened:
-    """A Filter: a static safety filter that is asked only where the mask of all of them hides one of the candidates.
+    """A Filter: a static filter that is asked only where the mask of all of them hides one of the candidates.
 
-    Sources propose under that mask, so nearly always one look at each video takes the place of four."""
+    Sources propose under that mask, so nearly always one look at each video takes the place of five."""
 
     def __init__(self, inner: Filter, allowed: Allowed) -> None:
         self._inner, self._allowed = inner, allowed

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 import numpy as np
@@ -28,6 +28,7 @@ from upnext.filters.country import Country
 from upnext.filters.excluded import Excluded
 from upnext.filters.moderation import Moderation
 from upnext.filters.muted import Muted
+from upnext.filters.own_corpus import OwnCorpus
 from upnext.filters.seen import Seen
 from upnext.filters.status import Status
 from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
@@ -67,6 +68,10 @@ class Parts:
     pipeline: PipelineConfig
     filters: FiltersConfig
     retrieval: RetrievalConfig
+    own_corpus: OwnCorpus = field(init=False, repr=False, compare=False)  # one for all releases
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "own_corpus", OwnCorpus(self.view))
 
 
 @dataclass(frozen=True)
@@ -116,7 +121,7 @@ class Assembled:
 
 def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RELEASE) -> Assembled:
     """The pipeline of a release, or of none."""
-    allowed = Allowed(parts.view, parts.filters)
+    allowed = Allowed(parts.view, parts.filters, parts.own_corpus)
     tower = OncePerQuery(release.tower) if release is not None else None
     sources = _sources(parts, release, tower, allowed)
     plan = FeaturePlan(
@@ -197,6 +202,7 @@ def _filters(parts: Parts, allowed: Allowed) -> tuple[Filter, ...]:
         Country(view),
         Age(view, parts.filters),
         Moderation(view, parts.filters),
+        parts.own_corpus,
     )
     return (
         *(Screened(one, allowed) for one in static),

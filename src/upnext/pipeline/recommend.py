@@ -25,6 +25,7 @@ from upnext.core.protocols import FeatureReader, Filter, Hydrator, Policy, Ranke
 from upnext.core.randomness import key_of
 from upnext.core.types import (
     Candidates,
+    Corpus,
     Features,
     Float32,
     Predictions,
@@ -87,6 +88,7 @@ class Surface:
     policy_version: str
     policy_settings: str  # as JSON, for the log of slates
     arms: Mapping[str, str] = field(default_factory=dict)  # {experiment: arm} of its viewers
+    corpus: Corpus | None = None  # what its viewers may see, while creators are in arms too
     rival: Rival | None = None
 
 
@@ -173,7 +175,9 @@ class Pipeline:
 
     def _query(self, request: Request, surface: Surface) -> Query:
         query = self.hydrator.hydrate(request)
-        return query.with_arms(surface.arms) if surface.arms else query
+        if not surface.arms and surface.corpus is None:
+            return query
+        return query.with_arms(surface.arms, surface.corpus)
 
     def valued(self, query: Query) -> tuple[Scored, Trace]:
         """All that `recommend` does up to the value, for a query that is hydrated already; the trace tells how far down the ladder."""

@@ -89,6 +89,8 @@ class Serving:
             for assembled in self._all() if len(changed) else ():
                 assembled.allowed.clear()
                 self._bring(assembled, changed)
+            if self._parts.own_corpus.extend():
+                self._clear()
         if was_empty and len(changed):
             self._warm(self._assembled)
         return changed
@@ -110,6 +112,8 @@ class Serving:
         with self._lock:
             for release_id in loaded.keys() - have.keys():
                 self._bring_later(loaded[release_id])
+            self._parts.own_corpus.follow(trials.split())  # before anyone is told to see a corpus
+            self._clear()
             self._trials, self._of_arms = trials, loaded
             made = self._made()
         made.warm(self._clock.now_us())
@@ -142,6 +146,11 @@ class Serving:
         """The current release and those of arms, each once."""
         others = [one for one in self._of_arms.values() if one is not self._assembled]
         return [self._assembled, *others]
+
+    def _clear(self) -> None:
+        """Forgets the masks of what may be shown."""
+        for assembled in self._all():
+            assembled.allowed.clear()
 
     def _made(self) -> Variants:
         return Variants(self._assembled, self._of_arms, self._parts, self._trials)

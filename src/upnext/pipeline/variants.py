@@ -2,7 +2,7 @@
 
 A variant shares all that is heavy with the release it serves (index, features, ranker) and has a surface of its own: sources' quotas,
 weights and policy. All of them are made when the experiments or the release change, so a request costs one hash of its viewer and a look
-into a table, and pins one variant.
+into a table, and pins one variant. While creators are in arms too (filters/own_corpus.py), each variant and the base say whose videos their viewers see.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from upnext.core.protocols import Hydrator
-from upnext.core.types import Request
+from upnext.core.types import Corpus, Request
+from upnext.filters.own_corpus import Split
 from upnext.pipeline.assemble import Assembled, Parts
 from upnext.pipeline.config import SurfaceConfig
 from upnext.pipeline.recommend import Answer, Pipeline
@@ -44,6 +45,10 @@ class Trials(Protocol):
         """One for each combination that `arms_of` may give."""
         ...
 
+    def split(self) -> Split | None:
+        """The arms of creators, if they are in any."""
+        ...
+
 
 class NoTrials:
     """Nothing runs."""
@@ -56,6 +61,10 @@ class NoTrials:
         """None."""
         return ()
 
+    def split(self) -> Split | None:
+        """None."""
+        return None
+
 
 class Variants:
     """The pipelines of one moment: the base and each combination's."""
@@ -64,13 +73,16 @@ class Variants:
         self, base: Assembled, releases: Mapping[str, Assembled], parts: Parts, trials: Trials
     ) -> None:
         """`releases`: those that arms serve, loaded."""
-        self.base = base.pipeline
+        split = trials.split()
+        self.base = base.pipeline if split is None else _within(base.pipeline, split.corpus({}))
         self._trials = trials
         self._pipelines: dict[tuple[str, Arms], Pipeline] = {}
         for variant in trials.variants():
             assembled = base if variant.release_id is None else releases[variant.release_id]
             surface = assembled.surface(variant.surface, variant.config, parts, variant.rival)
-            surface = replace(surface, arms=dict(variant.arms))
+            arms = dict(variant.arms)
+            corpus = split.corpus(arms) if split is not None else None
+            surface = replace(surface, arms=arms, corpus=corpus)
             surfaces = {**assembled.pipeline.surfaces, variant.surface: surface}
             self._pipelines[variant.surface, variant.arms] = replace(
                 assembled.pipeline, surfaces=surfaces
@@ -105,3 +117,9 @@ class Variants:
     def rank(self, request: Request, item_ids: Sequence[int]) -> Answer:
         """The caller's own candidates as the viewer's arms arrange them."""
         return self.of(request).rank(request, item_ids)
+
+
+def _within(pipeline: Pipeline, corpus: Corpus) -> Pipeline:
+    """The pipeline on all of whose surfaces viewers see that corpus alone."""
+    surfaces = {name: replace(one, corpus=corpus) for name, one in pipeline.surfaces.items()}
+    return replace(pipeline, surfaces=surfaces)

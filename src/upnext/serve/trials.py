@@ -23,6 +23,7 @@ from upnext.evaluate.experiments.definition import (
 )
 from upnext.evaluate.experiments.store import ExperimentStore, Version
 from upnext.events.slate import INTERLEAVED
+from upnext.filters.own_corpus import Split
 from upnext.pipeline.assemble import SOURCES
 from upnext.pipeline.config import SurfaceConfig
 from upnext.pipeline.serving import Serving
@@ -51,7 +52,7 @@ class RunningTrials:
         for surface in settings.surfaces:
             by_layer: dict[str, list[Experiment]] = {}
             for one in sorted(self._experiments.values(), key=lambda one: (one.layer, one.name)):
-                if surface in one.surfaces:
+                if surface in one.surfaces or one.kind == "two-sided":
                     by_layer.setdefault(one.layer, []).append(one)
             self._layers[surface] = [
                 (Layer(layer).key, _united([tables[one.name] for one in members]))
@@ -71,6 +72,13 @@ class RunningTrials:
     def variants(self) -> list[Variant]:
         """Of every surface, every combination."""
         return self._variants
+
+    def split(self) -> Split | None:
+        """Of the two-sided experiment that runs."""
+        for one in self._experiments.values():
+            if one.kind == "two-sided":
+                return Split(one.name, tuple(one.arms), one.allocation("creator").rows)
+        return None
 
     def _combined(self, surface: str, layers: list[list[Experiment]]) -> list[Variant]:
         choices: list[list[_Entry]] = [
@@ -199,7 +207,7 @@ def surface_with(
 
 def _table(one: Experiment) -> _Table:
     owner = one.allocation().arm_of_bucket.tolist()
-    names = one.arms if one.kind == "ab" else [INTERLEAVED] * len(one.arms)
+    names = [INTERLEAVED] * len(one.arms) if one.kind == "interleaving" else one.arms
     entries: list[_Entry] = [(one.name, arm) for arm in names]
     return [entries[row] if row != NO_ARM else None for row in owner]
 

@@ -14,10 +14,10 @@ import numpy as np
 
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.types import Bool
-from upnext.evaluate.experiments.assignment import N_BUCKETS, NO_ARM, Allocation, Layer
+from upnext.evaluate.experiments.assignment import N_BUCKETS, NO_ARM, Allocation, Layer, Unit
 from upnext.events.slate import INTERLEAVED
 
-Kind = Literal["ab", "interleaving"]
+Kind = Literal["ab", "interleaving", "two-sided"]
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9_-]{0,63}")
 
 
@@ -26,14 +26,15 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     share: float  # percent of the layer's viewers
     buckets: bytes  # the layer's buckets that it owns, a bit each
+    creator_buckets: bytes = b""  # two-sided: the same of creators
     surfaces: dict[
         str, Any
     ] = {}  # settings that differ, nested as in upnext.toml: {surface: {key: value}}
     release_id: str | None = None  # None: the current one
 
-    def owned(self) -> Bool:
+    def owned(self, unit: Unit = "viewer") -> Bool:
         """bool[N_BUCKETS]."""
-        bits = np.frombuffer(self.buckets, np.uint8)
+        bits = np.frombuffer(self.buckets if unit == "viewer" else self.creator_buckets, np.uint8)
         return np.unpackbits(bits, count=N_BUCKETS).astype(np.bool_)
 
 
@@ -64,21 +65,22 @@ class Experiment(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     @property
     def logged_arms(self) -> tuple[str, ...]:
         """What slates may log as its arm."""
-        return tuple(self.arms) if self.kind == "ab" else (INTERLEAVED,)
+        return (INTERLEAVED,) if self.kind == "interleaving" else tuple(self.arms)
 
-    def allocation(self) -> Allocation:
-        """Who is in which arm."""
+    def allocation(self, unit: Unit = "viewer") -> Allocation:
+        """Who is in which arm; creators are in one of a two-sided experiment alone."""
         owner = np.full(N_BUCKETS, NO_ARM)
         for row, arm in enumerate(self.arms.values()):
-            owner[arm.owned()] = row
-        return Allocation(Layer(self.layer), tuple(self.arms), owner)
+            owner[arm.owned(unit)] = row
+        return Allocation(Layer(self.layer, unit), tuple(self.arms), owner)
 
     def with_allocation(self, allocation: Allocation) -> Experiment:
-        """The same with these buckets."""
+        """The same with these buckets of viewers or creators, as the allocation's layer says."""
+        field = "buckets" if allocation.layer.unit == "viewer" else "creator_buckets"
         shares = allocation.shares()
         arms = {
             name: msgspec.structs.replace(
-                arm, share=shares[name], buckets=bitmap(allocation.arm_of_bucket == row)
+                arm, share=shares[name], **{field: bitmap(allocation.arm_of_bucket == row)}
             )
             for row, (name, arm) in enumerate(self.arms.items())
         }
@@ -124,13 +126,22 @@ def check_name(what: str, name: str) -> None:
 
 
 def check_kind(one: Experiment) -> None:
-    """Raises InvalidInput for an interleaving that is none: it mixes two rankings of the same candidates by the same predictions."""
+    """Raises InvalidInput for an interleaving that is none (it mixes two rankings of the same candidates by the same predictions), and for a
+    two-sided experiment whose arms are platforms of different sizes."""
     if INTERLEAVED in one.arms:
         raise expected("arm", f"another name than {INTERLEAVED!r}, which slates use", INTERLEAVED)
     if one.kind == "ab":
         return
-    if len(one.arms) != 2 or len({arm.share for arm in one.arms.values()}) != 1:
-        shares = {name: arm.share for name, arm in one.arms.items()}
+    shares = {name: arm.share for name, arm in one.arms.items()}
+    are_equal = len(set(shares.values())) == 1
+    if one.kind == "two-sided":
+        if not are_equal:
+            wanted = (
+                "arms of equal shares: one with more videos to choose from differs by that alone"
+            )
+            raise expected("two-sided experiment", wanted, shares)
+        return
+    if len(one.arms) != 2 or not are_equal:
         raise expected("interleaving", "two arms of equal shares", shares)
     for surface in one.surfaces:
         for key in sorted(one.changed_keys(surface)):
@@ -144,8 +155,13 @@ def check_kind(one: Experiment) -> None:
 def check_apart(new: Experiment, running: list[Experiment]) -> None:
     """Raises InvalidInput where a viewer could be in two experiments that set the same key.
 
-    Those of one layer share no viewer, so only other layers are looked at."""
+    Those of one layer share no viewer, so only other layers are looked at. Creators are in arms of one experiment at a time."""
     for other in running:
+        if new.kind == other.kind == "two-sided":
+            raise InvalidInput(
+                f"experiment {new.name!r}: expected no other two-sided experiment, as both would cut up one corpus;"
+                f" {other.name!r} runs"
+            )
         if other.layer == new.layer:
             continue
         for surface in sorted(set(new.surfaces) & set(other.surfaces)):

@@ -138,7 +138,7 @@ class ExperimentReport:
     def to_json(self) -> dict[str, Any]:
         """Plain values; what is not finite is null."""
         said = {**asdict(self), "sample_ratio_alarm": self.sample_ratio_alarm}
-        return {key: _plain(value) for key, value in said.items()}
+        return {key: plain(value) for key, value in said.items()}
 
 
 def check_metrics(names: list[str]) -> None:
@@ -261,11 +261,12 @@ def _day(metric: str, arm: str, day: int, treated: Sample, control: Sample) -> D
     return DayFigure(metric, arm, day, treated.n + control.n, lift)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """The value as JSON has it; what is not finite is None."""
     if isinstance(value, dict):
-        return {key: _plain(one) for key, one in value.items()}
+        return {key: plain(one) for key, one in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [plain(one) for one in value]
     if isinstance(value, float) and not np.isfinite(value):
         return None
     return value

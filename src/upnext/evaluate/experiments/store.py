@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
@@ -20,6 +20,7 @@ from upnext.artifacts.durable_folder import replace_file
 from upnext.core.clock import Clock, SystemClock
 from upnext.core.errors import InvalidInput, NotFound, Unavailable, expected
 from upnext.core.types import Bool
+from upnext.evaluate.co_diversion import co_divert
 from upnext.evaluate.experiments.assignment import N_BUCKETS, Layer, allocate, ramped
 from upnext.evaluate.experiments.definition import Experiment, check_apart, check_name
 
@@ -59,10 +60,13 @@ class ExperimentStore:
             stats = [(file.name, file.stat()) for file in self._files()]
         return tuple((name, stat.st_ino, stat.st_mtime_ns) for name, stat in stats)
 
-    def start(self, draft: Experiment) -> Experiment:
+    def start(
+        self, draft: Experiment, check: Callable[[Experiment], None] | None = None
+    ) -> Experiment:
         """The experiment of this draft, from now on, with free buckets of its layer for the shares that its arms say.
 
-        Raises InvalidInput: the name is taken, too few buckets are free, another layer's experiment sets the same key."""
+        `check` may refuse it once units have arms. Raises InvalidInput: the name is taken, too few buckets are free, another layer's
+        experiment sets the same key; and what `check` raises."""
         check_name("experiment", draft.name)
         check_name("layer", draft.layer)
         with self._changing():
@@ -76,19 +80,32 @@ class ExperimentStore:
             now_us = self._clock.now_us()
             shares = {name: arm.share for name, arm in draft.arms.items()}
             salt = f"{draft.name}@{now_us}"
-            allocation = allocate(Layer(draft.layer), salt, shares, _taken(draft.layer, running))
+            taken = _taken(draft.layer, running)
             started = msgspec.structs.replace(draft, started_us=now_us, stopped_us=None, salt=salt)
-            return self._write(started.with_allocation(allocation))
+            if draft.kind == "two-sided":
+                split = co_divert(salt, shares, layer=draft.layer, taken_viewers=taken)
+                started = started.with_allocation(split.viewers).with_allocation(split.creators)
+            else:
+                viewers = allocate(Layer(draft.layer), salt, shares, taken)
+                started = started.with_allocation(viewers)
+            if check is not None:
+                check(started)
+            return self._write(started)
 
     def ramp(self, name: str, percent: float) -> Experiment:
         """The experiment with all its arms grown by one factor to `percent` of the layer's viewers; who is in stays where they are.
 
         One factor: arms keep their proportion, so those exposed before and after can be counted together.
-        Raises InvalidInput: it is stopped, it would shrink, too few buckets are free; NotFound."""
+        Raises InvalidInput: it is stopped, it would shrink, too few buckets are free, it is two-sided; NotFound."""
         with self._changing():
             old = self.read(name)
             if not old.is_running:
                 raise InvalidInput(f"experiment {name!r}: expected a running one, got one stopped")
+            if old.kind == "two-sided":
+                raise InvalidInput(
+                    f"experiment {name!r}: expected one of viewers alone, got a two-sided one, whose creators would bring in"
+                    " what they won outside: stop it and start another"
+                )
             total = sum(arm.share for arm in old.arms.values())
             if not total <= percent <= 100:
                 raise expected("percent", f"from {total:g} to 100", percent)
