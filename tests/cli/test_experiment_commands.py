@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import closing
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from command_line import Ran, upnext
 
+from upnext.catalog.store import Catalog
+from upnext.core.columns import VIDEOS
 from upnext.serve.stores import open_stores
 from upnext.settings.settings import load
 
@@ -46,6 +50,35 @@ def test_an_experiment_is_started_listed_ramped_reported_and_stopped(config: Pat
     assert "nothing" not in experiment(config, "report", "wide").err
     assert experiment(config, "stop", "wide").code == 0
     assert "temperature=0.8" in experiment(config, "list").out
+
+
+def test_a_two_sided_experiment_needs_videos_and_reports_its_creators(config: Path) -> None:
+    words = ("start", "both", "--two-sided", "--arm", "control:50", "--arm", "boosted:50")
+    refused = experiment(config, *words)
+    assert refused.code == 2
+    assert "expected at least 100 videos for arm 'control', got 0 of 0" in refused.err
+    rows = [{"video_id": f"v{i}", "creator_id": f"c{i % 50}" if i else None, "uploaded_us": 10**15} for i in range(401)]  # fmt: skip
+    with closing(Catalog(load(config).catalog_path)) as catalog:
+        catalog.put_videos(pa.Table.from_pylist(rows, schema=VIDEOS))
+    ran = experiment(config, *words)
+    assert ran.code == 0, ran.err
+    assert "1 videos are of no arm" in " ".join(ran.out.split())
+    (listed,) = json.loads(experiment(config, "list", "--json").out)
+    assert (listed["kind"], listed["surfaces"]) == ("two-sided", ["home", "shorts", "upnext"])
+    assert set(listed["arms"]["control"]) == {"share", "surfaces", "release_id"}
+    said = json.loads(experiment(config, "report", "both", "--json").out)
+    assert said["n_exposed"] == {"control": 0, "boosted": 0}
+    creators = said["creators"]
+    assert sum(one["n_videos"] for one in creators["corpora"]) == 401
+    assert creators["n_creators"]["control"] + creators["n_creators"]["boosted"] == 50
+    assert creators["cost"] == {"n_control": 0, "n_outside": 0, "watch_s": None}
+    shown = " ".join(experiment(config, "report", "both").out.split())
+    assert "no difference can be told from chance" in shown
+    assert "counts it twice" in shown
+    assert experiment(config, "ramp", "both", 100).code == 2
+    both = experiment(config, *words, "--interleave")
+    assert both.code == 2
+    assert "no --two-sided" in both.err
 
 
 def test_an_interleaving_without_pages_has_a_report(config: Path) -> None:

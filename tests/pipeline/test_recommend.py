@@ -76,6 +76,7 @@ def test_each_removed_video_is_counted_once_for_the_first_filter_against_it(
         "country": 2,  # 10, 20
         "age": 2,  # 11, 22
         "moderation": 0,
+        "own_corpus": 0,  # no experiment
         "excluded": 1,  # 7
         "muted": 0,
         "seen": 1,  # 5

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
@@ -387,3 +388,51 @@ def test_layers_cross_and_every_combination_is_served(settings: Settings) -> Non
         assert (config.policy.epsilon == 0.5) == (arms["exp"] == "wide")
         assert (config.n_ranked == 50) == (arms["other"] == "wide")
     assert len(combinations) == 4
+
+
+def test_a_two_sided_experiment_closes_every_corpus_and_propensities_stay_exact(
+    settings: Settings, catalog: Catalog
+) -> None:
+    """Viewers of an arm, on every surface, whatever the source, the ladder or the caller's own candidates; and those of no arm."""
+    arms = {"control": Arm(share=30, buckets=b""), "boosted": Arm(share=30, buckets=b"", surfaces={"home": {"sources": {"fresh": 60}}})}  # fmt: skip
+    draft = Experiment(
+        name="exp", kind="two-sided", layer="default", salt="", surfaces=sorted(settings.surfaces),
+        arms=arms, started_us=0,
+    )  # fmt: skip
+    one = ExperimentStore(settings.experiments_path).start(draft)
+    serving = serving_of(settings)
+    trials = follower(settings, serving)
+    trials.follow()
+    new = [
+        {"video_id": f"new{i}", "title": TITLE, "creator_id": f"newcomer-{i}"} for i in range(30)
+    ]
+    catalog.put_videos(pa.Table.from_pylist(new, schema=VIDEOS))
+    serving.follow_catalog()
+    rows = np.append(one.allocation("creator").rows(serving.view.values_from("creator", 0)), -1)
+    everything = list(range(serving.view.n_items))
+    crossed = {}
+    for i in range(40):
+        row = int(one.allocation().rows([f"u{i}"])[0])
+        for surface in settings.surfaces:
+            request = Request(f"r{i}", f"u{i}", surface, 99, NOW_US, session_id=f"s{i}")
+            answer = serving.answering.recommend(request)
+            slate = answer.slate
+            assert (rows[serving.view.creator[slate.item_id]] == row).all()
+            assert answer.record.arms == ({} if row < 0 else {"exp": one.allocation().arms[row]})
+            assert "ladder:deeper" in answer.trace.degraded  # an arm has not as many videos
+            policy = serving.answering.of(request).surface(surface).policy
+            again = policy.propensity(answer.query, answer.scored.candidates, answer.scored.value, slate)  # fmt: skip
+            assert slate.propensity.tolist() == pytest.approx(again.tolist(), rel=1e-9)
+        given = serving.answering.rank(request, everything)
+        assert (rows[serving.view.creator[given.slate.item_id]] == row).all()
+        crossed[row] = given.trace.removed["own_corpus"]
+    assert set(crossed) == {-1, 0, 1}
+    assert min(crossed.values()) > 0  # the trace names the reason
+    naive = serving.pipeline.recommend(asked(size=40)).slate  # as it is without the filter
+    assert len(set(rows[serving.view.creator[naive.item_id]])) == 3
+    ExperimentStore(settings.experiments_path).stop("exp")
+    assert trials.follow()
+    assert serving.answering.base is serving.pipeline
+    after = serving.answering.recommend(asked(size=40))
+    assert after.trace.removed["own_corpus"] == 0
+    assert len(set(rows[serving.view.creator[after.slate.item_id]])) == 3
