@@ -130,3 +130,33 @@ def test_a_corpus_of_a_few_videos_is_refused_and_a_video_without_a_creator_is_fo
     hidden = Uploaded(creators, found.creator, found.uploaded_us, np.arange(601) % 60 < 5)
     with pytest.raises(InvalidInput, match="expected at least 100 videos for arm 'control', got"):
         check_corpora(experiment(), corpus_sizes(experiment(), hidden))
+
+
+def test_an_arm_that_got_more_viewers_a_creator_by_chance_does_not_look_better(
+    tmp_path: Path,
+) -> None:
+    """Nothing differs but the number of viewers: 60 in control, 120 in boosted, each with five slots of the own 20 creators."""
+    creators = [*of_row(0, 20, "c"), *of_row(1, 20, "c")]
+    viewers = [*of_row(0, 60, "u"), *of_row(1, 120, "u")]
+    rng, make = rng_for("attention", 1), EventMaker()
+    slates, events = [], []
+    for row, user in zip(SPLIT.viewers.rows(viewers).tolist(), viewers, strict=True):
+        items = (20 * row + rng.permutation(20)[:5]).tolist()
+        slates.append(slate(f"r{user}", user, at(1), items, arms={"exp": SPLIT.arms[row]}))
+        events += [make("like", user, at(1), item, request_id=f"r{user}") for item in items if rng.random() < 0.3]  # fmt: skip
+    found = uploaded(creators, list(range(40)), [-30.0] * 40)
+    said = creators_report(stored(tmp_path, slates, events), experiment(), found, UNTIL_US)
+    assert said.attention == {"control": 3, "boosted": 6}
+    figures = figures_of(said.figures)
+    # 180 viewers with 5 slots over 40 creators, though counted plainly control has 15 and boosted 30
+    assert (figures["exposure"].control_mean, figures["exposure"].mean) == pytest.approx(
+        (22.5, 22.5)
+    )
+    for name in ("exposure", "likes"):
+        effect = figures[name].effect
+        assert effect is not None
+        assert effect.per_capita.low < 0 < effect.per_capita.high
+        assert effect.relative.low < 0 < effect.relative.high
+        assert effect.total.high == pytest.approx(40 * effect.per_capita.high)
+    plain = [[one.item_id for one in slates if one.arms["exp"] == arm] for arm in SPLIT.arms]
+    assert [sum(map(len, one)) / 20 for one in plain] == [15, 30]

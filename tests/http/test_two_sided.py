@@ -143,7 +143,10 @@ def assert_creators(report: dict, n_boosted: int, n_likes: int) -> None:
     assert figures["uploads"]["effect"]["per_capita"]["mean"] == pytest.approx(1)
     assert figures["uploads"]["effect"]["total"]["mean"] == pytest.approx(N_CREATORS)
     assert figures["active"]["mean"] == 1
-    assert figures["likes"]["mean"] == pytest.approx(n_likes / n_boosted)
+    n_creators = {arm: said["n_creators"][arm] for arm in ("control", "boosted")}
+    n_viewers = sum(said["attention"][arm] * n for arm, n in n_creators.items())
+    equal = n_viewers / sum(n_creators.values()) / said["attention"]["boosted"]
+    assert figures["likes"]["mean"] == pytest.approx(n_likes / n_boosted * equal)
     assert figures["exposure"]["mean"] > 0
     assert said["n_creators"]["boosted"] == n_boosted
     assert sum(said["n_creators"].values()) == N_CREATORS

@@ -21,6 +21,10 @@ from upnext.evaluate.experiments.definition import Experiment
 from upnext.settings.settings import Settings
 
 _ACTIVE: Final = VIDEO_STATUSES.index("active")
+_MIND: Final = (
+    "viewers' figures and guardrails above are of these creators: which ones fell into which arm is chance, and their intervals don't"
+    " hold it; with few creators an arm may have better videos by luck. An A/A test tells how much"
+)
 _WHY_NOT: Final = (
     "a test of creators alone (some treated, before all viewers) would be wrong: each view that a treated creator wins is lost by"
     " another, most of all by the control's, and their difference counts it twice. Here an arm's creators share that arm's viewers"
@@ -75,8 +79,13 @@ def draw_creators(experiment: Experiment, report: CreatorsReport, out: Console) 
         f"creators: {counts}; sample ratio p = {report.sample_ratio_p:.3g}, {alarm}",
         highlight=False,
     )
+    attention = ", ".join(f"{arm} {n:.3g}" for arm, n in report.attention.items())
+    out.print(
+        f"viewers a creator: {attention}; what viewers give is at equal attention below",
+        highlight=False,
+    )
     out.print(_table(experiment, report.figures))
-    for line in (*_findings(experiment, report.figures), _cost_line(report), _WHY_NOT):
+    for line in (*_findings(experiment, report.figures), _cost_line(report), _MIND, _WHY_NOT):
         out.print(line, highlight=False)
 
 
