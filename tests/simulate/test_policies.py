@@ -107,7 +107,7 @@ def test_logged_propensities_weigh_every_video_back_to_one() -> None:
     """E[1 / (n p)] = 1 over the first slot's eligible; METHODS.md L: within [.98, 1.02]."""
     world, rounds = World.make(300, 200, seed=6), list[Round]()
     policy = Served(n_candidates=30, config=PolicyConfig(temperature=2.0, epsilon=0.3))
-    run(Platform(world, days=3), policy, 3, rounds)
+    run(Platform(world, days=3), policy, 3, rounds.append)
     first = [one.propensity[one.shown.slot == 0] for one in rounds]
     weight = 1 / (30 * np.concatenate(first))
     assert abs(weight.mean() - 1) < max(0.02, 4 * weight.std() / np.sqrt(len(weight)))
