@@ -11,6 +11,7 @@ from difflib import get_close_matches
 from typing import Final
 
 from upnext.core.errors import expected
+from upnext.simulate.creators import CreatorKnobs
 from upnext.simulate.knobs import EVERYDAY, Knobs
 
 
@@ -44,6 +45,7 @@ WORLDS: Final[tuple[NamedWorld, ...]] = (
     _world(
         "adversarial",
         "weak tastes that move, much noise, much clickbait, wrong tags, steep positions",
+        "a guess from what a video is about: little more than a coin",
         own_weight=1.6,
         taste_weight=1.2,
         clickbait_share=0.35,
@@ -98,7 +100,7 @@ WORLDS: Final[tuple[NamedWorld, ...]] = (
     _world(
         "cascade",
         "viewers read from the top and mostly stop at a click",
-        "debiasing by position alone: what stands above decides, not the slot's number",
+        "debiasing by position alone, dividing or by logit: what stands above decides",
         click_model="cascade",
         cascade_go_on=0.1,
     ),
@@ -116,7 +118,7 @@ WORLDS: Final[tuple[NamedWorld, ...]] = (
     _world(
         "rabbit_hole",
         "what is watched pulls its viewer's taste; intense videos hold",
-        "an evaluation that takes tastes as given: the policy makes what it then measures",
+        "an evaluation that takes tastes as given: what was shown has moved them",
         susceptibility=1.0,
         intensity_hold=0.8,
         intensity_regret=0.4,
@@ -124,9 +126,10 @@ WORLDS: Final[tuple[NamedWorld, ...]] = (
     _world(
         "creators",
         "creators upload for views and likes, and leave without them",
-        "a value of viewers alone: it starves newcomers, and the catalogue dries up",
+        "a value of viewers alone: more creators leave than with a term for their gain",
         creators_respond=True,
         upload_days=40.0,
+        creators=CreatorKnobs(exit_per_day=0.3),
     ),
     _world(
         "living",
@@ -139,7 +142,7 @@ WORLDS: Final[tuple[NamedWorld, ...]] = (
     _world(
         "interference",
         "creators compete for few slots, so that one arm's gain is the other's loss",
-        "the naive test by creator: boosted creators take their views from the others",
+        "the naive test by creator: a boost of half is taken from the other half",
         creators_respond=True,
         upload_days=40.0,
         sessions_level=-0.6,
@@ -154,10 +157,10 @@ WORLDS: Final[tuple[NamedWorld, ...]] = (
     ),
     _world(
         "cold_start",
-        "most videos and a third of the viewers come during the month",
-        "identifiers alone: nearly everything that is shown has no past",
-        upload_days=36.0,
-        signup_days=(0.0, 90.0),
+        "nearly all videos and two thirds of the viewers come during the month",
+        "identifiers alone: of most that is shown ten days later, video or viewer has no past",
+        upload_days=33.0,
+        signup_days=(0.0, 45.0),
         freshness=0.8,
     ),
     _world(
