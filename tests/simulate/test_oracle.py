@@ -20,7 +20,7 @@ from upnext.simulate.value import (
     value_of,
     watch_s_per_viewer_day,
 )
-from upnext.simulate.visits import Shown, own_device
+from upnext.simulate.visits import Shown
 from upnext.simulate.world import World
 from upnext.simulate.worlds import world_of
 
@@ -43,7 +43,7 @@ def _first_pages(world: World, p: np.ndarray, n_rollouts: int) -> np.ndarray:
             viewer=viewer,
             video=np.stack(drawn, axis=1).ravel(),
             surface=np.zeros(len(viewer), np.int64),
-            device=own_device(world, viewer),
+            device=world.own_device[viewer],
             slot=slot,
             visit=np.full(len(viewer), visit),
             time_us=np.full(len(viewer), platform.start_us),
@@ -142,7 +142,7 @@ def test_truth_moves_with_the_platform() -> None:
     world = World.make(40, 100, seed=3, knobs=world_of("rabbit_hole").knobs)
     platform, viewer, video = Platform(world, days=2), np.arange(40), np.arange(40)
     before = oracle.expected_relevance(platform, viewer, video, 0)
-    platform.pull += 0.5
+    platform.pull = platform.pull + 0.5
     after = oracle.expected_relevance(platform, viewer, video, 0)
     assert not np.allclose(before, after)
 

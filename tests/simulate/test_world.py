@@ -7,7 +7,7 @@ import pytest
 
 from upnext.core.errors import InvalidInput
 from upnext.simulate.behaviour import examination, outcome
-from upnext.simulate.draws import keys_of
+from upnext.simulate.draws import keys_of, reactions
 from upnext.simulate.truth import (
     SURFACES,
     affinity,
@@ -65,8 +65,8 @@ def test_expected_relevance_and_watch_time_are_the_means_of_what_is_drawn(
     viewer, video = rng.integers(500, size=300_000), rng.integers(2_000, size=300_000)
     rate, every = rates(world, viewer, video, surface), np.ones(len(video), np.bool_)
     started = rng.random(len(video)) < rate.attract
-    keys = keys_of(1, np.arange(len(video)))
-    done = outcome(world.knobs, rate, (every, every, started), keys)
+    draws = reactions(keys_of(1, np.arange(len(video))))
+    done = outcome(world.knobs, rate, (every, every, started), draws)
     relevant = done.like | (done.watch_s >= 0.5 * world.videos.duration_s[video])
     expected = expected_relevance(world, viewer, video, surface)
     # 300,000 draws: five standard errors of a share near .13 are .003

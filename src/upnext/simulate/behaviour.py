@@ -8,14 +8,16 @@ until the viewer leaves. What is watched, liked and shared follows simulate/trut
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from upnext.core.types import Array, Bool, Float64, Int64
-from upnext.simulate.draws import UInt64, uniform
 from upnext.simulate.knobs import Knobs
 from upnext.simulate.truth import AGAIN, SHARE_A, SHARE_B, Rates, logistic
+
+Draws = Mapping[str, Float64]  # of each mechanism, float64[n] in [0, 1): draws.reactions
 
 
 @dataclass(frozen=True)
@@ -65,47 +67,48 @@ def earlier_in_page(mark: Bool, page: Int64) -> Int64:
     return np.asarray(before - before[np.searchsorted(page, page)], np.int64)
 
 
-def looked_at(knobs: Knobs, p_look: Float64, would_start: Bool, page: Int64, keys: UInt64) -> Bool:
+def looked_at(knobs: Knobs, p_look: Float64, would_start: Bool, page: Int64, u: Draws) -> Bool:
     """bool[n]: which slots of pages without autoplay are looked at; `p_look` of the position-based model."""
     if knobs.click_model == "additive":
         return np.ones(len(page), np.bool_)
     if knobs.click_model == "examination":
-        return np.asarray(uniform(keys, "look") < p_look, np.bool_)
-    ends = would_start & (uniform(keys, "look") >= knobs.cascade_go_on)
+        return np.asarray(u["look"] < p_look, np.bool_)
+    ends = would_start & (u["look"] >= knobs.cascade_go_on)
     first: Bool = earlier_in_page(ends, page) == 0  # who ends it was itself looked at
     return first
 
 
-def outcome(knobs: Knobs, rate: Rates, met: tuple[Bool, Bool, Bool], keys: UInt64) -> Outcome:
+def outcome(knobs: Knobs, rate: Rates, met: tuple[Bool, Bool, Bool], u: Draws) -> Outcome:
     """The outcome of n showings, given which were (reached, looked at, started), bool[n] each.
 
-    Common random numbers: the same keys under other rates give the least different outcome (METHODS.md L2).
+    Common random numbers: the same draws under other rates give the least different outcome (METHODS.md L2).
     """
     reached, examined, started = met
-    stayed = started & (uniform(keys, "skip") >= rate.skip)
-    u = uniform(keys, "share_watched")
-    part = (1 - (1 - u) ** (1 / SHARE_B)) ** (1 / SHARE_A)  # inverse of the Kumaraswamy law
-    completed = uniform(keys, "complete") < rate.complete
-    share_watched = np.where(completed, 1.0 + _again(knobs, keys), part * rate.reach)
-    skip_s = np.minimum(-knobs.skip_s * np.log1p(-uniform(keys, "skip_s")), rate.duration_s)
-    skip_s = np.where(uniform(keys, "glance") < knobs.glance, 0.0, skip_s)
+    stayed = started & (u["skip"] >= rate.skip)
+    part = (1 - (1 - u["share_watched"]) ** (1 / SHARE_B)) ** (
+        1 / SHARE_A
+    )  # inverse of the Kumaraswamy law
+    completed = u["complete"] < rate.complete
+    share_watched = np.where(completed, 1.0 + _again(knobs, u), part * rate.reach)
+    skip_s = np.minimum(-knobs.skip_s * np.log1p(-u["skip_s"]), rate.duration_s)
+    skip_s = np.where(u["glance"] < knobs.glance, 0.0, skip_s)
     watch_s = np.where(stayed, share_watched * rate.duration_s, np.where(started, skip_s, 0.0))
     return Outcome(
         reached=reached,
         examined=examined,
         started=started,
         watch_s=watch_s,
-        like=stayed & (uniform(keys, "like") < rate.like),
-        share=stayed & (uniform(keys, "share") < rate.share),
-        comment=stayed & (uniform(keys, "comment") < rate.comment),
-        follow=stayed & (uniform(keys, "follow") < rate.follow),
-        dislike=started & (uniform(keys, "dislike") < rate.dislike),
-        not_interested=reached & (uniform(keys, "not_interested") < rate.not_interested),
+        like=stayed & (u["like"] < rate.like),
+        share=stayed & (u["share"] < rate.share),
+        comment=stayed & (u["comment"] < rate.comment),
+        follow=stayed & (u["follow"] < rate.follow),
+        dislike=started & (u["dislike"] < rate.dislike),
+        not_interested=reached & (u["not_interested"] < rate.not_interested),
         pleasure=np.zeros(len(started)),
     )
 
 
-def _again(knobs: Knobs, keys: UInt64) -> Float64:
+def _again(knobs: Knobs, u: Draws) -> Float64:
     """float64[n]: the share of its length that a video is watched again, exponential, if it was watched to the end."""
-    share = -AGAIN * np.log1p(-uniform(keys, "again_share"))
-    return np.where(uniform(keys, "again") < knobs.rewatch, share, 0.0)
+    share = -AGAIN * np.log1p(-u["again_share"])
+    return np.where(u["again"] < knobs.rewatch, share, 0.0)

@@ -26,21 +26,41 @@ MECHANISMS: Final = (
     "glance", "again", "again_share",
 )  # fmt: skip
 _PLACE: Final = {name: place for place, name in enumerate(MECHANISMS, 1)}
+# what a viewer does with one showing
+REACTIONS: Final = (
+    "look", "attract", "skip", "complete", "share_watched", "skip_s", "like", "share", "comment",
+    "follow", "dislike", "not_interested", "leave", "pleasure", "glance", "again", "again_share",
+)  # fmt: skip
+_REACTION_PLACES: Final = np.array(
+    [[(_PLACE[name] * _STEP) & _ALL] for name in REACTIONS], np.uint64
+)
+_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_11, _27, _29, _30, _31, _32 = (np.uint64(bits) for bits in (11, 27, 29, 30, 31, 32))
+_ADDED = np.uint64(_STEP)
 
 
 def keys_of(seed: int, *parts: Int64) -> UInt64:
     """uint64[n]: a key of the seed and n rows of each of the parts, int64[n] each."""
     key = np.full(len(parts[0]), (seed * _STEP + 1) & _ALL, np.uint64)
     for part in parts:
-        key = _scrambled((key ^ part.astype(np.uint64)) + np.uint64(_STEP))
+        key = further(key, part)
     return key
+
+
+def further(keys: UInt64, part: Int64) -> UInt64:
+    """uint64[n]: the keys of keys_of with one part more, int64[n]."""
+    return _scrambled((keys ^ part.astype(np.uint64)) + _ADDED)
 
 
 def uniform(keys: UInt64, mechanism: str, n_th: int = 0) -> Float64:
     """float64[n] in [0, 1): the draw of one mechanism (a word of MECHANISMS) under each of the keys; n_th: a further one."""
     place = ((_PLACE[mechanism] + 64 * n_th) * _STEP) & _ALL
-    mixed = _scrambled(keys + np.uint64(place))
-    return np.asarray((mixed >> np.uint64(11)).astype(np.float64) * 2.0**-53, np.float64)
+    return _as_share(_scrambled(keys + np.uint64(place)))
+
+
+def reactions(keys: UInt64) -> dict[str, Float64]:
+    """uniform(keys, name) of every name in REACTIONS, float64[n] each, drawn at once."""
+    return dict(zip(REACTIONS, _as_share(_scrambled(keys + _REACTION_PLACES)), strict=True))
 
 
 def normal(keys: UInt64, radius: str, angle: str) -> Float64:
@@ -64,14 +84,18 @@ def poisson(u: Float64, rate: Float64, most: int) -> Int64:
 def noise(seed: int, a: Int64, b: Int64, salt: int | Int64) -> Float64:
     """float64[n] in -1 to 1, mean 0: what belongs to the pair (a, b) for good; another salt is another noise."""
     key = np.asarray((seed * 1_000_003 + np.asarray(salt, np.int64)) & 0xFFFFFFFF, np.uint64)
-    mixed = a.astype(np.uint64) * np.uint64(_STEP) + b.astype(np.uint64)
-    mixed = (mixed ^ (key << np.uint64(32))) * np.uint64(0xBF58476D1CE4E5B9)
-    mixed = (mixed ^ (mixed >> np.uint64(29))) * np.uint64(0x94D049BB133111EB)
-    mixed ^= mixed >> np.uint64(32)
-    return np.asarray((mixed >> np.uint64(11)).astype(np.float64) * 2.0**-52 - 1.0, np.float64)
+    mixed = a.astype(np.uint64) * _ADDED + b.astype(np.uint64)
+    mixed = (mixed ^ (key << _32)) * _FIRST
+    mixed = (mixed ^ (mixed >> _29)) * _SECOND
+    mixed ^= mixed >> _32
+    return np.asarray((mixed >> _11).astype(np.float64) * 2.0**-52 - 1.0, np.float64)
 
 
 def _scrambled(x: UInt64) -> UInt64:
-    x = (x ^ (x >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    x = (x ^ (x >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return x ^ (x >> np.uint64(31))
+    x = (x ^ (x >> _30)) * _FIRST
+    x = (x ^ (x >> _27)) * _SECOND
+    return x ^ (x >> _31)
+
+
+def _as_share(mixed: UInt64) -> Float64:
+    return np.asarray((mixed >> _11).astype(np.float64) * 2.0**-53, np.float64)

@@ -19,7 +19,7 @@ from upnext.policy.page import terms_of
 from upnext.policy.pages import Requests, draw_pages
 from upnext.simulate import creators
 from upnext.simulate.behaviour import Outcome, examination, outcome
-from upnext.simulate.draws import keys_of, uniform
+from upnext.simulate.draws import keys_of, reactions
 from upnext.simulate.market import (
     N_TOPICS,
     VIDEOS_EACH,
@@ -191,17 +191,17 @@ def _requests(market: Market, score: Float32, item: Int64, n_items: Int64) -> Re
 
 def _answers(market: Market, state: State, viewer: Int64, video: Int64) -> Outcome:
     """The outcome of r * k showings, row by row; of no video, nothing. A viewer's answer to a video of a day is the same on any page."""
-    world = replace(market.world, videos=replace(market.world.videos, quality=state.quality))
+    world = market.world.with_quality(state.quality)
     k, shown = video.shape[1], video.ravel()
     who, what = np.repeat(viewer, k), np.maximum(shown, 0)
-    keys = keys_of(world.seed, who, what, np.full(len(who), state.day))
+    u = reactions(keys_of(world.seed, who, what, np.full(len(who), state.day)))
     rate = rates(world, who, what, "home")
     slot = np.tile(np.arange(k), len(viewer))
     p_look = examination(world.knobs, slot, np.zeros(len(slot), np.int64))
     there = shown >= 0
-    looked = there & (uniform(keys, "look") < p_look)
-    started = looked & (uniform(keys, "attract") < rate.attract)
-    return outcome(world.knobs, rate, (there, looked, started), keys)
+    looked = there & (u["look"] < p_look)
+    started = looked & (u["attract"] < rate.attract)
+    return outcome(world.knobs, rate, (there, looked, started), u)
 
 
 def _evening(market: Market, state: State, day: Day, likes: Int64) -> State:

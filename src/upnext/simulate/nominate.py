@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from upnext.core.types import Bool, Float64, Int64
-from upnext.simulate.draws import UInt64, keys_of, uniform
+from upnext.simulate.draws import UInt64, further, keys_of, uniform
 from upnext.simulate.platform import Platform
 from upnext.simulate.visits import Pages
 from upnext.simulate.vocabulary import LANGUAGES
@@ -85,17 +85,16 @@ class Nominations:
         self._reach_below, self._topic_below = self._viewers_cells()
         n = len(self.video)
         totals = self._by_language.weight().sum()
-        spread = mix.reach * n * self._reach_below[:, -1] / max(totals, 1e-300)
-        has_topic = self._topic_below[:, -1] > 0
+        spread = mix.reach * n * self._reach_below[-1] / max(totals, 1e-300)
+        has_topic = self._topic_below[-1] > 0
         parts = np.stack(
             [spread, np.full(len(spread), mix.chance * n), mix.topic * n * has_topic], 1
         )
-        self._part_below = (
-            np.cumsum(parts, axis=1) / parts.sum(axis=1, keepdims=True) if n else parts
-        )
+        below = np.cumsum(parts, axis=1) / parts.sum(axis=1, keepdims=True) if n else parts
+        self._part_below = np.ascontiguousarray(below.T)
 
     def _viewers_cells(self) -> tuple[Float64, Float64]:
-        """Cumulative weights of the cells that each viewer draws from: float64[u, languages], float64[u, 4 * languages]."""
+        """Cumulative weights of the cells that each viewer draws from: float64[languages, u], float64[4 * languages, u]."""
         viewers = self._platform.world.viewers
         n_languages = len(LANGUAGES)
         spoken = np.full((len(viewers.language), n_languages), 1 - _SPOKEN)
@@ -103,18 +102,19 @@ class Nominations:
         reach = spoken * self._by_language.weight()
         of_topic = self._by_topic.weight().reshape(32, n_languages)
         topical = of_topic[viewers.interest] * (viewers.interest >= 0)[:, :, None] * spoken[:, None]
-        return np.cumsum(reach, 1), np.cumsum(topical.reshape(len(spoken), -1), 1)
+        below = (np.cumsum(reach, 1), np.cumsum(topical.reshape(len(spoken), -1), 1))
+        return np.ascontiguousarray(below[0].T), np.ascontiguousarray(below[1].T)
 
     def draw(self, viewer: Int64, keys: UInt64) -> Int64:
         """int64[n]: a video for each of n viewers."""
-        part = (self._part_below[viewer] <= uniform(keys, "choose")[:, None]).sum(axis=1)
+        part = (self._part_below[:, viewer] <= uniform(keys, "choose")).sum(axis=0, dtype=np.int8)
         within, place = uniform(keys, "choose", 1), uniform(keys, "choose", 2)
         drawn = self.video[(place * len(self.video)).astype(np.int64)]
         by_reach = np.flatnonzero(part == 0)
-        language = _chosen(self._reach_below[viewer[by_reach]], within[by_reach])
+        language = _chosen(self._reach_below[:, viewer[by_reach]], within[by_reach])
         drawn[by_reach] = self._by_language.pick(language, place[by_reach])
         by_topic = np.flatnonzero(part == 2)
-        cell = _chosen(self._topic_below[viewer[by_topic]], within[by_topic])
+        cell = _chosen(self._topic_below[:, viewer[by_topic]], within[by_topic])
         interest, language = np.divmod(cell, len(LANGUAGES))
         topic = self._platform.world.viewers.interest[viewer[by_topic], interest]
         drawn[by_topic] = self._by_topic.pick(topic * len(LANGUAGES) + language, place[by_topic])
@@ -144,9 +144,10 @@ class Nominations:
 
     def _further(self, pages: Pages, rows: Int64, found: Int64, nth: Int64, keep: Keep) -> Int64:
         """What these pages have, and the nth draws of each that stay."""
-        at, nth = np.repeat(rows, len(nth)), np.tile(nth, len(rows))
+        page = keys_of(self._platform.draw_seed, pages.viewer[rows], pages.visit[rows])
+        keys = further(page[:, None], nth).ravel()
+        at = np.repeat(rows, len(nth))
         viewer = pages.viewer[at]
-        keys = keys_of(self._platform.draw_seed, viewer, pages.visit[at], nth)
         video = self.draw(viewer, keys)
         stays = uniform(keys, "accept") < keep(viewer, video, pages.time_us[at])
         drawn = np.where(stays, video, -1).reshape(len(rows), -1)
@@ -179,8 +180,8 @@ def _smallest(value: Float64, k: int) -> Int64:
 
 def first_distinct(video: Int64, k: int) -> Int64:
     """int64[p, k]: the first k different videos of each row int64[p, n] in order, passing over -1; -1 where there are no more."""
-    order = np.argsort(video, axis=1, kind="stable")
-    ranked = np.take_along_axis(video, order, axis=1)
+    n = video.shape[1]
+    ranked, order = np.divmod(np.sort(video * n + np.arange(n), axis=1), n)
     again = np.zeros(video.shape, np.bool_)
     again[:, 1:] = ranked[:, 1:] == ranked[:, :-1]
     fit = np.empty(video.shape, np.bool_)
@@ -190,12 +191,14 @@ def first_distinct(video: Int64, k: int) -> Int64:
 
 def first_that_fit(video: Int64, fit: Bool, k: int) -> Int64:
     """int64[p, k]: the first videos of each row int64[p, n] that fit bool[p, n]; -1 where there are no more."""
-    order = np.argsort(~fit, axis=1, kind="stable")[:, :k]
-    chosen = np.where(np.take_along_axis(fit, order, 1), np.take_along_axis(video, order, 1), -1)
-    return np.pad(chosen, ((0, 0), (0, k - chosen.shape[1])), constant_values=-1)
+    place = np.cumsum(fit, axis=1)
+    row, column = np.nonzero(fit & (place <= k))
+    chosen = np.full((len(video), k), -1, np.int64)
+    chosen[row, place[row, column] - 1] = video[row, column]
+    return chosen
 
 
 def _chosen(below: Float64, u: Float64) -> Int64:
-    """int64[n]: the cell where the running weight passes u float64[n] of the row's total, of float64[n, cells]."""
-    cell = (below <= u[:, None] * below[:, -1:]).sum(axis=1)
-    return np.asarray(np.minimum(cell, below.shape[1] - 1), np.int64)
+    """int64[n]: the cell where the running weight passes u float64[n] of the column's total, of float64[cells, n]."""
+    cell = (below <= u * below[-1]).sum(axis=0, dtype=np.int16)
+    return np.asarray(np.minimum(cell, len(below) - 1), np.int64)

@@ -19,7 +19,7 @@ from upnext.core.randomness import key_of
 from upnext.core.types import Bool, Float32, Float64, Int64
 from upnext.simulate import behaviour, creators, returning, tastes
 from upnext.simulate.behaviour import Outcome
-from upnext.simulate.draws import UInt64, keys_of, uniform
+from upnext.simulate.draws import UInt64, keys_of, reactions, uniform
 from upnext.simulate.truth import Mood, Rates, affinity, rates_in
 from upnext.simulate.visits import SHORTS, Sessions, Shown, sessions_of
 from upnext.simulate.world import World
@@ -40,6 +40,7 @@ class Platform:
         self.start_us = world.end_us - days * DAY_US
         self.drift: Float32 = world.taste  # [u, 32] tastes without what was shown
         self.pull: Float32 = np.zeros_like(world.taste)  # [u, 32] what was shown added to them
+        self._tasted = (self.drift, self.pull, self.drift)  # both parts, and them together
         self.satisfaction: Float64 = np.full(n_viewers, world.knobs.satisfaction_neutral)
         self.is_active: Bool = np.ones(n_viewers, np.bool_)  # has not left for good
         self.inspired: Float64 = np.zeros(n_viewers)  # added to c_u by what they watched lately
@@ -62,7 +63,11 @@ class Platform:
     @property
     def taste(self) -> Float32:
         """float32[u, 32] in 0 to 1: how strongly each viewer is drawn to each topic now."""
-        return tastes.taste_of(self.drift, self.pull)
+        drift, pull, taste = self._tasted
+        if drift is not self.drift or pull is not self.pull:
+            taste = tastes.taste_of(self.drift, self.pull)
+            self._tasted = (self.drift, self.pull, taste)
+        return taste
 
     def day_start_us(self, day: int) -> int:
         """When a day begins."""
@@ -109,18 +114,20 @@ class Platform:
     def respond(self, shown: Shown) -> Outcome:
         """What the viewers do with what they are shown. A video that the world doesn't know is seen and left."""
         knobs, autoplay = self.world.knobs, shown.surface == SHORTS
-        keys = self.keys(shown)
+        u = reactions(self.keys(shown))
         rate, page, known = self.rates(shown), shown.page(), shown.video >= 0
-        leaves = autoplay & (uniform(keys, "leave") < knobs.leave)
+        leaves = autoplay & (u["leave"] < knobs.leave)
         reached = behaviour.earlier_in_page(leaves, page) == 0
         p_start = behaviour.p_start_if_looked_at(knobs, rate, shown.slot, autoplay)
-        would_start = known & (uniform(keys, "attract") < p_start)
+        would_start = known & (u["attract"] < p_start)
         p_look = behaviour.examination(knobs, shown.slot, shown.device)
-        looked_at = behaviour.looked_at(knobs, p_look, would_start, page, keys)
+        looked_at = behaviour.looked_at(knobs, p_look, would_start, page, u)
         examined = reached & (looked_at | autoplay)
         met = (reached, examined, examined & would_start)
-        done = behaviour.outcome(knobs, rate, met, keys)
-        return returning.with_pleasure(done, self._pleasure(shown, rate, done.started, keys))
+        done = behaviour.outcome(knobs, rate, met, u)
+        return returning.with_pleasure(
+            done, self._pleasure(shown, rate, done.started, u["pleasure"])
+        )
 
     def keys(self, shown: Shown) -> UInt64:
         """uint64[n]: the random key of each showing: with it the reaction can be repeated."""
@@ -196,11 +203,11 @@ class Platform:
         u = uniform(keys_of(self.draw_seed, np.arange(n), np.full(n, day)), "creator_leaves")
         self.creator_alive &= ~creators.leaves(creators.exit_probability(how, use, tenure_d), u)
 
-    def _pleasure(self, shown: Shown, rate: Rates, started: Bool, keys: UInt64) -> Float64:
+    def _pleasure(self, shown: Shown, rate: Rates, started: Bool, u: Float64) -> Float64:
         videos, video = self.world.videos, shown.video
         bait, intensity = (c[video].astype(float) for c in (videos.clickbait, videos.intensity))
         cost = returning.Satisfaction(bait, intensity)
-        return returning.pleasure(self.world.knobs, rate, cost, started, keys)
+        return returning.pleasure(self.world.knobs, rate, cost, started, u)
 
     def _shift(self, viewer: Int64, video: Int64, time_us: Int64) -> Float64:
         """float64[n]: the logit that freshness and the topic's wave add."""

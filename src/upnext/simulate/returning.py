@@ -28,11 +28,11 @@ class Satisfaction:
     intensity: Float64  # [n] 0 to 1
 
 
-def pleasure(knobs: Knobs, rate: Rates, cost: Satisfaction, started: Bool, keys: UInt64) -> Float64:
-    """float64[n] in -1 to 1: what each started showing does to satisfaction, 0 where not started."""
-    felt = 2 * rate.affinity - 1 + _JITTER * (uniform(keys, "pleasure") - 0.5)
+def pleasure(knobs: Knobs, rate: Rates, cost: Satisfaction, started: Bool, u: Float64) -> Float64:
+    """float64[n] in -1 to 1: what each started showing does to satisfaction, 0 where not started; u float64[n] in [0, 1)."""
+    felt = 2 * rate.affinity - 1 + _JITTER * (u - 0.5)
     felt = felt - knobs.bait_regret * cost.bait - knobs.intensity_regret * cost.intensity
-    return np.where(started, np.clip(felt, -1.0, 1.0), 0.0)
+    return np.where(started, np.minimum(np.maximum(felt, -1.0), 1.0), 0.0)
 
 
 def with_pleasure(done: Outcome, felt: Float64) -> Outcome:

@@ -73,19 +73,35 @@ def rates_in(world: World, viewer: Int64, video: Int64, autoplay: Bool, mood: Mo
     clicks = knobs.click_weight * liking + knobs.bait_click * bait
     clicks = clicks + knobs.popularity_weight * videos.audience[video] + knobs.click_level
     skips = -1.0 * liking + knobs.skip_level + knobs.bait_skip * bait
+    p = logistic(
+        np.stack(
+            [
+                clicks,
+                skips + knobs.autoplay_skip * autoplay,
+                0.8 * liking + 0.9 * ease + knobs.complete_level + held,
+                warmth + knobs.like_level,
+                warmth + knobs.share_level,
+                0.5 * warmth + knobs.comment_level,
+                warmth + knobs.follow_level,
+                -liking,
+                -1.5 * liking - 1.0,
+                liking,
+            ]
+        )
+    )
     return Rates(
-        attract=np.where(autoplay, 1.0, logistic(clicks)),
-        skip=logistic(skips + knobs.autoplay_skip * autoplay),
-        complete=logistic(0.8 * liking + 0.9 * ease + knobs.complete_level + held),
-        like=logistic(warmth + knobs.like_level),
-        share=logistic(warmth + knobs.share_level),
-        comment=logistic(0.5 * warmth + knobs.comment_level),
-        follow=logistic(warmth + knobs.follow_level),
-        dislike=knobs.dislike_rate * logistic(-liking) + knobs.bait_dislike * bait,
-        not_interested=0.02 * logistic(-1.5 * liking - 1.0),
+        attract=np.where(autoplay, 1.0, p[0]),
+        skip=p[1],
+        complete=p[2],
+        like=p[3],
+        share=p[4],
+        comment=p[5],
+        follow=p[6],
+        dislike=knobs.dislike_rate * p[7] + knobs.bait_dislike * bait,
+        not_interested=0.02 * p[8],
         reach=np.exp(knobs.reach_exponent * np.minimum(ease, 0)),
         duration_s=duration,
-        affinity=logistic(liking),
+        affinity=p[9],
     )
 
 
@@ -139,14 +155,8 @@ def liking_of(world: World, viewer: Int64, video: Int64, mood: Mood | None = Non
 
 
 def _best_match(world: World, viewer: Int64, video: Int64, taste: Float32) -> Float64:
-    """float64[n]: the best of each viewer's interests for each video, blurred by a noise of its own.
-
-    Only five topics can match: the four of the video's category, those beside its own at .3 or more, and its second one."""
-    topic, second = (c[video][:, None] for c in (world.videos.topic, world.videos.second_topic))
-    share = world.videos.second_share[video][:, None]
-    other = np.concatenate([topic // 4 * 4 + np.arange(4), second], axis=1)  # [n, 5]
-    match = (other == topic) * (1 - share) + (other == second) * share
-    near = np.maximum(match, 0.3 * ((other != topic) & (other // 4 == topic // 4)))
+    """float64[n]: the best of each viewer's interests for each video, blurred by a noise of its own."""
+    other, near = (each[video] for each in world.matching)  # [n, 5]
     who, what = viewer[:, None], video[:, None]
     blur = 1 + 0.35 * noise(world.seed, who, what, world.taste_salt[who, other].astype(np.int64))
     return np.asarray((near * taste[who, other] * blur).max(axis=1), np.float64)
@@ -156,7 +166,7 @@ def _language_penalty(world: World, viewer: Int64, video: Int64, category: Int64
     language = world.videos.language[video]
     native: Bool = language == world.viewers.language[viewer]
     second: Bool = language == world.viewers.second_language[viewer]
-    penalty = world.knobs.language_penalty * np.select([native, second], [0.0, 0.25], 1.0)
+    penalty = world.knobs.language_penalty * np.where(native, 0.0, np.where(second, 0.25, 1.0))
     return np.where(category == _MUSIC, 0.2 * penalty, penalty)
 
 

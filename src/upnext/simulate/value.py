@@ -20,7 +20,6 @@ from upnext.simulate.measures import DayRow
 from upnext.simulate.platform import Platform
 from upnext.simulate.policies import Policy
 from upnext.simulate.truth import rates_in, watch_s_of
-from upnext.simulate.visits import own_device
 from upnext.simulate.world import World
 
 Measure = Callable[[Sequence[DayRow]], float]  # of the table of a run
@@ -82,8 +81,7 @@ def closed_value(world: World, p: Float64, video: Int64) -> Value:
     rate = rates_in(world, viewer, what, autoplay, None)
     started_s = watch_s_of(knobs, rate) / rate.attract
     total = np.zeros(n_viewers)
-    everyone = np.arange(n_viewers)
-    device = own_device(world, everyone)
+    device = world.own_device
     for j in range(k):
         slot = np.full(len(what), j)
         p_start = behaviour.p_start_if_looked_at(knobs, rate, slot, autoplay)

@@ -14,7 +14,7 @@ from upnext.core.event import Event
 from upnext.simulate.behaviour import Outcome
 from upnext.simulate.platform import LOOK_S, Platform
 from upnext.simulate.truth import AUTOPLAY, SURFACES
-from upnext.simulate.visits import Shown, own_device
+from upnext.simulate.visits import Shown
 from upnext.simulate.world import World
 
 HEARTBEAT_S = 60.0  # longer watches also report halfway, cumulative
@@ -58,7 +58,7 @@ def shown_page(world: World, viewer: int, page: Page, visit: int) -> Shown:
         viewer=who,
         video=np.array([world.row_of.get(v, -1) for v in page.video_ids], np.int64),
         surface=np.full(k, SURFACES.index(page.surface), np.int64),
-        device=own_device(world, who),
+        device=world.own_device[who],
         slot=page.first_slot + np.arange(k),
         visit=np.full(k, visit, np.int64),
         time_us=np.full(k, page.time_us, np.int64),

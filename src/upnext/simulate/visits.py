@@ -19,11 +19,10 @@ from upnext.simulate.draws import UInt64, keys_of, normal, poisson, uniform
 from upnext.simulate.returning import MOST_SESSIONS
 from upnext.simulate.truth import AUTOPLAY, SURFACES
 from upnext.simulate.vocabulary import PLACES
-from upnext.simulate.world import World
+from upnext.simulate.world import DEVICE_SHARES, World
 
 PAGE_SLOTS: Final = {"home": 10, "shorts": 10, "upnext": 6}
 DEVICES: Final = ("mobile", "desktop", "tv")
-DEVICE_SHARES: Final = (0.65, 0.25, 0.10)
 MOST_PAGES: Final = 5
 SHORTS: Final = SURFACES.index(AUTOPLAY)
 _HOME, _UPNEXT = SURFACES.index("home"), SURFACES.index("upnext")
@@ -89,8 +88,10 @@ class Shown:
 
     def page(self) -> Int64:
         """int64[n]: a number for each page, ascending from 0."""
-        new = (np.diff(self.viewer, prepend=-1) != 0) | (np.diff(self.visit, prepend=-1) != 0)
-        return np.asarray(np.cumsum(new) - 1, np.int64)
+        viewer, visit = self.viewer, self.visit
+        new = np.zeros(len(self), np.bool_)
+        new[1:] = (viewer[1:] != viewer[:-1]) | (visit[1:] != visit[:-1])
+        return np.asarray(np.cumsum(new), np.int64)
 
 
 def shown_of(pages: Pages, video: Int64) -> Shown:
@@ -142,13 +143,7 @@ def _devices(world: World, viewer: Int64, keys: Array) -> Int64:
     """int64[s]: a viewer's own device in four sessions of five."""
     u = uniform(keys, "device")
     other = np.searchsorted(_DEVICE_BELOW, u / 0.2, "right")
-    return np.where(u < 0.2, other, own_device(world, viewer)).astype(np.int64)
-
-
-def own_device(world: World, viewer: Int64) -> Int64:
-    """int64[n]: the device that each viewer uses most, row in DEVICES."""
-    u = uniform(keys_of(world.seed, viewer), "own_device")
-    return np.asarray(np.searchsorted(_DEVICE_BELOW, u, "right"), np.int64)
+    return np.where(u < 0.2, other, world.own_device[viewer]).astype(np.int64)
 
 
 @cache

@@ -7,8 +7,8 @@ wrong or missing, a title may have no word of its topic. How viewers answer is s
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from functools import cached_property
+from dataclasses import dataclass, replace
+from functools import cache, cached_property
 from typing import Final
 
 import numpy as np
@@ -18,12 +18,14 @@ from upnext.core.clock import DAY_US
 from upnext.core.errors import expected
 from upnext.core.randomness import rng_for
 from upnext.core.types import Bool, Float32, Float64, Int64
+from upnext.simulate.draws import keys_of, uniform
 from upnext.simulate.knobs import EVERYDAY, Knobs
 from upnext.simulate.vocabulary import COUNTRIES, LANGUAGES, PLACES, topics
 
 Int32 = npt.NDArray[np.int32]
 
 MAX_INTERESTS: Final = 4
+DEVICE_SHARES: Final = (0.65, 0.25, 0.10)  # of viewers: mobile, desktop, tv
 MAX_HARM: Final = 0.8  # moderation from which a video is shown to nobody
 END_US: Final = (
     1_764_547_200_000_000  # 2025-12-01T00:00Z, where the history of a world ends unless told
@@ -146,6 +148,31 @@ class World:
         return salt
 
     @cached_property
+    def own_device(self) -> Int64:
+        """int64[u]: the device that each viewer uses most, place in DEVICE_SHARES."""
+        u = uniform(keys_of(self.seed, np.arange(self.n_viewers)), "own_device")
+        return np.asarray(np.searchsorted(np.cumsum(DEVICE_SHARES)[:-1], u, "right"), np.int64)
+
+    @cached_property
+    def matching(self) -> tuple[Int64, Float64]:
+        """(int64[v, 5], float64[v, 5]): the topics that can match each video, and how well a full interest in each does.
+
+        The four of its category, those beside its own at .3 or more, and its second one."""
+        topic, second = (c[:, None] for c in (self.videos.topic, self.videos.second_topic))
+        share = self.videos.second_share[:, None]
+        other = np.concatenate([topic // 4 * 4 + np.arange(4), second], axis=1)
+        match = (other == topic) * (1 - share) + (other == second) * share
+        near = (other != topic) & (other // 4 == topic // 4)
+        return other, np.maximum(match, 0.3 * near)
+
+    def with_quality(self, quality: Float32) -> World:
+        """The same world with other qualities float32[v]; what doesn't depend on them is not computed anew."""
+        world = replace(self, videos=replace(self.videos, quality=quality))
+        for name in ("taste", "taste_salt", "matching"):
+            world.__dict__[name] = getattr(self, name)
+        return world
+
+    @cached_property
     def viewer_kind(self) -> Int64:
         """int64[u]: viewers of one kind may be shown the same videos (allowed)."""
         age = np.searchsorted([16, 18], self.viewers.age, "right")
@@ -174,16 +201,19 @@ class World:
         return np.asarray(fits & safe, np.bool_)
 
 
+@cache
 def category_of_topic() -> Int64:
     """int64[32]: the category of each topic, categories numbered in order of appearance."""
     names = list(dict.fromkeys(t.category for t in topics()))
     return np.array([names.index(t.category) for t in topics()], np.int64)
 
 
+@cache
 def _country_of_place() -> Int64:
     return np.array([COUNTRIES.index(p.country) for p in PLACES], np.int64)
 
 
+@cache
 def _language_of_place() -> Int64:
     return np.array([LANGUAGES.index(p.language) for p in PLACES], np.int64)
 
