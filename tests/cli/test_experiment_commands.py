@@ -11,7 +11,9 @@ import pytest
 from command_line import Ran, upnext
 
 from upnext.catalog.store import Catalog
+from upnext.core.clock import DAY_US
 from upnext.core.columns import VIDEOS
+from upnext.serve.simulated_clock import SimulatedClock, clock_of
 from upnext.serve.stores import open_stores
 from upnext.settings.settings import load
 
@@ -98,6 +100,8 @@ def test_an_interleaving_without_pages_has_a_report(config: Path) -> None:
         (("start", "x", "--arm", "a:5", "--arm", "b:5", "--guardrail", "value"), "METRIC:MARGIN"),
         (("start", "X", "--arm", "a:5", "--arm", "b:5"), "1 to 64 of a-z"),
         (("start", "x", "--arm", "a:5", "--arm", "b:5", "--surface", "hom"), "one of home, shorts, upnext"),
+        (("start", "x", "--arm", "a:5", "--arm", "b:5", "--set", "b.surfaces.home.policy=1"), "surfaces.home.policy"),
+        (("start", "x", "--arm", "a:5", "--arm", "b:5", "--set", "b.surfaces.home=1"), "SURFACE.KEY=VALUE"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_clear_line(config: Path, words: tuple[str, ...], said: str) -> None:
@@ -105,6 +109,17 @@ def test_a_mistake_is_one_clear_line(config: Path, words: tuple[str, ...], said:
     assert ran.code == 2
     assert said in ran.err
     assert "Traceback" not in ran.err
+
+
+def test_an_experiment_on_a_simulated_server_runs_in_the_time_of_its_log(config: Path) -> None:
+    config.write_text('[serve]\nclock = "simulated"\n', "utf-8")
+    clock = clock_of(load(config))
+    assert isinstance(clock, SimulatedClock)
+    clock.move_to(5 * DAY_US)
+    assert experiment(config, "start", "old", "--arm", "a:5", "--arm", "b:5").code == 0
+    clock.move_to(8 * DAY_US)
+    assert "runs, started 1970-01-06 00:00 UTC, 3.0 days" in experiment(config, "report", "old").out
+    assert "stopped at 1970-01-09" in experiment(config, "stop", "old").out
 
 
 def test_the_bench_prints_figures(config: Path) -> None:

@@ -36,6 +36,8 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path):
 def test_a_wrong_value_says_where_and_what(tmp_path):
     with pytest.raises(InvalidInput, match=r"serve.workers: .*greater than or equal to 1, got 0"):
         parse({"serve": {"workers": 0}}, "upnext.toml", tmp_path)
+    with pytest.raises(InvalidInput, match=r"surfaces.home.policy: .*got 1"):
+        parse({"surfaces": {"home": {"policy": 1}}}, "upnext.toml", tmp_path)
 
 
 def test_a_surface_given_in_part_keeps_our_values_for_the_rest(tmp_path):

@@ -26,6 +26,7 @@ from upnext.evaluate.experiments.definition import (
 )
 from upnext.evaluate.experiments.report import check_metrics
 from upnext.evaluate.experiments.store import ExperimentStore
+from upnext.serve.simulated_clock import clock_of
 from upnext.serve.trials import RunningTrials, check
 from upnext.settings.settings import Settings, load, nearest
 
@@ -196,7 +197,9 @@ def _set(arms: dict[str, Arm], text: str) -> None:
     if words[1:] == ["release"]:
         arms[words[0]] = msgspec.structs.replace(arm, release_id=value.strip())
         return
-    if words[1] != "surfaces" or len(words) < 4:
+    if words[1] == "surfaces" and len(words) < 4:
+        raise expected("--set", "ARM.surfaces.SURFACE.KEY=VALUE", text)
+    if words[1] != "surfaces":
         hint = nearest(words[1], ("surfaces", "release"))
         raise InvalidInput(f"--set {text}: unknown key {'.'.join(words[1:])!r}{hint}")
     try:
@@ -215,7 +218,7 @@ def _guardrail(text: str) -> tuple[str, float]:
     except ValueError:
         loss = float("nan")
     if not metric or not 0 < loss < 1:
-        raise expected("--guardrail", "METRIC:MARGIN, such as retention:0.02", text)
+        raise expected("--guardrail", "METRIC:MARGIN, such as retention_d1:0.02", text)
     return metric, loss
 
 
@@ -227,7 +230,7 @@ def _arm_line(name: str, arm: Arm) -> str:
 
 
 def _store(settings: Settings) -> ExperimentStore:
-    return ExperimentStore(settings.experiments_path)
+    return ExperimentStore(settings.experiments_path, clock_of(settings))
 
 
 def _instant(time_us: int | None) -> str:

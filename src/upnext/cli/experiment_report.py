@@ -15,7 +15,7 @@ from rich.table import Table
 
 from upnext.cli.experiment_creators import draw_creators, uploaded_of
 from upnext.cli.opened import readers
-from upnext.core.clock import DAY_US, SystemClock
+from upnext.core.clock import DAY_US
 from upnext.evaluate.experiments.comparison import Interval
 from upnext.evaluate.experiments.creators import creators_report
 from upnext.evaluate.experiments.definition import Experiment
@@ -33,6 +33,7 @@ from upnext.evaluate.experiments.report import (
     report_of,
 )
 from upnext.evaluate.experiments.store import ExperimentStore
+from upnext.serve.simulated_clock import clock_of
 from upnext.settings.settings import Settings, load
 
 FORECAST_D: Final = (7, 28)
@@ -48,7 +49,7 @@ def run(name: str, config: Path | None, as_json: bool, out: Console) -> None:
     """Prints the report of one experiment."""
     settings = load(config)
     experiment = ExperimentStore(settings.experiments_path).read(name)
-    until_us = experiment.stopped_us or SystemClock().now_us()
+    until_us = experiment.stopped_us or clock_of(settings).now_us()
     counting = counting_of(settings, experiment, until_us)
     with closing(readers(settings)[1]) as log:
         if experiment.kind == "interleaving":

@@ -11,7 +11,6 @@ from rich.console import Console
 from rich.table import Table
 
 from upnext.cli.opened import readers
-from upnext.core.clock import SystemClock
 from upnext.core.errors import Unavailable
 from upnext.core.randomness import key_of
 from upnext.core.types import Request
@@ -21,6 +20,7 @@ from upnext.explain.slots import SlotExplanation, explain_slots
 from upnext.features.live import StateReader, StateWriter
 from upnext.pipeline.assemble import Parts
 from upnext.pipeline.serving import Serving
+from upnext.serve.simulated_clock import clock_of
 from upnext.serve.supervisor import claimed
 from upnext.serve.trials import TrialsFollower
 from upnext.settings.settings import Settings, load
@@ -41,7 +41,7 @@ def run(
     settings = load(config)
     view, log, releases = readers(settings)
     _catch_up(settings, log)
-    clock = SystemClock()
+    clock = clock_of(settings)
     with closing(LmdbState(settings.state_path, read_only=True)) as store:
         reader = StateReader(store, view, settings.features)
         reader.refresh_counters()

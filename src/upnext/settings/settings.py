@@ -165,7 +165,9 @@ class Settings(Section):
         for name, surface in given.items():
             if isinstance(surface, dict):
                 start = ours.get(name, ours["home"])
-                policy = {**start["policy"], **surface.get("policy", {})}
+                policy = surface.get("policy", {})
+                if isinstance(policy, dict):
+                    policy = {**start["policy"], **policy}
                 merged[name] = {**start, **surface, "policy": policy}
             else:
                 merged[name] = surface
