@@ -56,3 +56,54 @@ def test_a_world_is_shown_beside_the_real_log_with_distances() -> None:
     assert lines["watch_s"]["kind"] == "KS"
     assert 0 < lines["watch_s"]["distance"] < 0.2
     assert "KuaiRand-Pure" in upnext("simulate", "--world", "kuairand", *size).out
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("--viewers", 0), "viewers: expected a whole number from 1 to 10,000,000, got 0"),
+        (("--videos", 10**12), "videos: expected a whole number from 1"),
+        (("--days", 10**9), "days: expected a whole number from 1 to 3,650"),
+        (("--seed", -1), "seed: expected a whole number from 0"),
+        (("--seed", 10**24), "seed: expected a whole number from 0"),
+        (("--past-days", 3), "--past-days has no effect there"),
+        (("--against", "http://localhost:1", "--train-every", 3), "--train-every has no effect"),
+    ],
+)
+def test_a_size_that_cannot_be_is_one_line_that_names_the_option(
+    asked: tuple[object, ...], said: str
+) -> None:
+    ran = upnext("simulate", *asked)
+    assert ran.code == 2
+    assert said in ran.err
+    assert ran.err.count("\n") == 1
+
+
+def test_a_world_where_nothing_is_shown_still_has_its_days() -> None:
+    asked = ("simulate", "--viewers", 1, "--videos", 1, "--days", 1)
+    assert "nothing was shown" in upnext(*asked).out
+    assert json.loads(upnext(*asked, "--json").out)["marginals"] == []
+
+
+def test_a_folder_that_cannot_take_tables_is_told_before_days_are_played(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine", "utf-8")
+    for folder, said in ((tmp_path / "file", "got a file"), (tmp_path / "file" / "x", "directory")):
+        ran = upnext("simulate", folder, "--viewers", 20, "--videos", 40, "--days", 2)
+        assert (ran.code, ran.err.count("\n")) == (2, 1)
+        assert said in ran.err
+    (tmp_path / "mapping.toml").write_text("# mine", "utf-8")
+    ran = upnext("simulate", tmp_path, "--viewers", 20, "--videos", 40, "--days", 2)
+    assert ran.code == 2
+    assert "a mapping of your own" in ran.err
+    assert (tmp_path / "mapping.toml").read_text("utf-8") == "# mine"
+
+
+def test_a_comparison_leaves_a_folder_of_other_files_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "full").mkdir()
+    kept = tmp_path / "full" / "thesis.txt"
+    kept.write_text("mine", "utf-8")
+    ran = upnext("simulate", "--compare", "full", tmp_path, "--viewers", 20, "--videos", 40)
+    assert ran.code == 2
+    assert "expected a comparison or an empty folder" in ran.err
+    assert kept.exists()
+    assert not (tmp_path / "plan.json").exists()

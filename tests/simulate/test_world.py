@@ -30,7 +30,7 @@ def test_one_seed_is_one_world_and_another_is_another() -> None:
 
 
 def test_an_empty_world_is_refused() -> None:
-    with pytest.raises(InvalidInput, match="at least 1 viewer"):
+    with pytest.raises(InvalidInput, match="viewers: expected a whole number from 1"):
         World.make(0, 5)
 
 

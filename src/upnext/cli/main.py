@@ -288,11 +288,18 @@ def simulate(
         ),
     ] = None,
     past_days: Annotated[
-        int, typer.Option(help="With --compare: days under the old policy that come before.")
-    ] = 7,
+        int | None,
+        typer.Option(
+            help="With --compare: days under the old policy that come before.", show_default="7"
+        ),
+    ] = None,
     train_every: Annotated[
-        int, typer.Option(help="With --compare: days between trainings; 0: nothing is learned.")
-    ] = 7,
+        int | None,
+        typer.Option(
+            help="With --compare: days between trainings; 0: nothing is learned.",
+            show_default="7",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Days of a made-up platform; with FOLDER its tables, ready for `upnext import FOLDER/mapping.toml`."""
@@ -302,11 +309,12 @@ def simulate(
         run_list(as_json, consoles()[0])
         return
     of_against = {"--api-key": api_key is not None, "--rate": rate is not None}
+    of_compare = {"--past-days": past_days is not None, "--train-every": train_every is not None}
     if against is not None:
         from upnext.cli.simulate_against import Visitors, run_against
 
         others = {"FOLDER": folder is not None, "--compare": compare is not None}
-        _refuse("--against", {**others, "--policy": policy != "old"})
+        _refuse("--against", {**others, "--policy": policy != "old", **of_compare})
         visitors = Visitors(world, viewers, videos, days, seed, api_key, rate)
         run_against(against, visitors, as_json, *consoles())
         return
@@ -315,10 +323,14 @@ def simulate(
         from upnext.simulate.comparison import Plan
 
         _refuse("--compare", {**of_against, "--policy": policy != "old"})
-        plan = Plan(world, viewers, videos, days, past_days, train_every, seed=seed)
+        plan = Plan(
+            world, viewers, videos, days, 7 if past_days is None else past_days,
+            7 if train_every is None else train_every, seed=seed,
+        )  # fmt: skip
         run_compare(folder, compare, plan, as_json, *consoles())
         return
     _refuse("without --against", of_against)
+    _refuse("without --compare", of_compare)
     size = (viewers, videos, days)
     run_simulate(world, size, seed, policy, folder, as_json, consoles())
 

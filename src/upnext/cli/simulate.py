@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -14,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 from upnext.cli.bench_worlds import POOL_SHARE, as_rows, draw_one
-from upnext.core.errors import expected
+from upnext.core.errors import InvalidInput, Unavailable
 from upnext.simulate.history import history_of
 from upnext.simulate.loop import Round, run
 from upnext.simulate.marginals import Compared, compare, marginals, reference
@@ -22,7 +24,7 @@ from upnext.simulate.measures import DayRow, totals_of
 from upnext.simulate.platform import Platform
 from upnext.simulate.policies import policy_of
 from upnext.simulate.shown_log import ShownLog
-from upnext.simulate.tables import write_tables
+from upnext.simulate.tables import WRITTEN_BY, write_tables
 from upnext.simulate.world import World
 from upnext.simulate.worlds import WORLDS, NamedWorld, world_of
 
@@ -60,18 +62,44 @@ def run_world(
 ) -> Played:
     """Plays (viewers, videos, days) of a named world; its tables go into the folder, if one is named.
 
-    Raises InvalidInput for an unknown world or policy, and for sizes below 1."""
+    Raises InvalidInput for an unknown world or policy and for sizes that can't be, Unavailable where the folder can't be written."""
     viewers, videos, days = size
-    if days < 1:
-        raise expected("days", "at least 1", days)
     world, how = world_of(named), policy_of(policy)
+    if folder is not None:
+        _make(folder)
     platform = Platform(World.make(viewers, videos, seed, knobs=world.knobs), days=days)
     rounds: list[Round] = []
     log = ShownLog(platform.world)
     rows = run(platform, how, days, log.add, *(() if folder is None else (rounds.append,)))
-    lines = compare(marginals(log.shown(), pool_share=POOL_SHARE), reference())
-    mapping = None if folder is None else write_tables(history_of(platform, rounds), folder)
+    lines = []
+    if len(log):
+        lines = compare(marginals(log.shown(), pool_share=POOL_SHARE), reference())
+    mapping = None
+    if folder is not None:
+        with _writing(folder):
+            mapping = write_tables(history_of(platform, rounds), folder)
     return Played(world, rows, lines, mapping)
+
+
+def _make(folder: Path) -> None:
+    """Before days are played for it: the folder is there and takes files, and its mapping is none of another hand."""
+    mapping = folder / "mapping.toml"
+    if folder.is_file():
+        raise InvalidInput(f"simulate: {folder}: expected a folder, got a file")
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        if mapping.exists() and not mapping.read_text("utf-8").startswith(WRITTEN_BY):
+            raise InvalidInput(f"{mapping}: expected a folder without a mapping of your own")
+    if not os.access(folder, os.W_OK):
+        raise Unavailable(f"simulate: {folder}: not writable")
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise Unavailable(f"simulate: {folder}: {error.strerror or error}") from error
 
 
 def run_simulate(
@@ -98,7 +126,10 @@ def run_simulate(
     else:
         out.print(_day_table(f"{world.name}: {world.says}; policy {policy}, seed {seed}", rows))
         out.print(", ".join(f"{k} {v:,.4g}" for k, v in totals.items()), highlight=False)
-        draw_one(world.name, played.marginals, out)
+        if played.marginals:
+            draw_one(world.name, played.marginals, out)
+        else:
+            out.print("nothing was shown: no marginals", highlight=False)
     took_s = time.monotonic() - began
     err.print(f"{len(rows)} days in {took_s:.1f} s", highlight=False)
     if played.mapping is not None:

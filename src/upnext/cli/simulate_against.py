@@ -15,7 +15,7 @@ from upnext.simulate.closed_loop import ClosedLoop
 from upnext.simulate.day_figures import LoopDay
 from upnext.simulate.over_http import OverHttp
 from upnext.simulate.platform import Platform
-from upnext.simulate.world import END_US, World
+from upnext.simulate.world import END_US, World, check_days
 from upnext.simulate.worlds import world_of
 
 TOGETHER_S = 60.0  # simulated seconds whose steps are taken at once
@@ -38,6 +38,7 @@ class Visitors:
 def run_against(url: str, visitors: Visitors, as_json: bool, out: Console, err: Console) -> None:
     """Registers the world with the server, plays its days and prints their figures."""
     knobs = world_of(visitors.world).knobs
+    check_days(visitors.days)
     with closing(OverHttp(url, api_key=visitors.api_key, rate=visitors.rate)) as server:
         start_us = _start_us(server)
         _say_whose_time(server, err)

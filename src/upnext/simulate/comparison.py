@@ -27,7 +27,7 @@ from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog import Catalog
 from upnext.catalog.view import CatalogView
 from upnext.core.clock import DAY_US, Clock, ManualClock
-from upnext.core.errors import InvalidInput, expected
+from upnext.core.errors import InvalidInput, Unavailable, expected
 from upnext.core.protocols import Progress
 from upnext.events.log import SqliteEventLog
 from upnext.intake import Stores, import_tables, plan_of
@@ -40,7 +40,7 @@ from upnext.simulate.loop import Round, play_day
 from upnext.simulate.platform import Platform
 from upnext.simulate.policies import OldPlatform
 from upnext.simulate.tables import write_tables
-from upnext.simulate.world import END_US, World
+from upnext.simulate.world import END_US, World, check_days, check_size
 from upnext.simulate.worlds import world_of
 
 POLICIES: Final = ("popularity", "greedy", "full")
@@ -67,10 +67,13 @@ class Plan:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raises InvalidInput for a number of days that can't be."""
+        """Raises InvalidInput for what can't be played."""
+        world_of(self.world)
+        check_size(self.n_viewers, self.n_videos, self.seed)
         for name, least in (("days", 1), ("past_days", 1), ("train_every", 0)):
             if getattr(self, name) < least:
                 raise expected(name, f"at least {least}", getattr(self, name))
+        check_days(self.days + self.past_days)
 
 
 def settings_of(policy: str, folder: Path, seed: int) -> Settings:
@@ -93,7 +96,7 @@ class Comparison:
     """Plays policies in a folder, one at a time; what is finished there under the same plan is not played again."""
 
     def __init__(self, plan: Plan, folder: Path, progress: Progress) -> None:
-        """Raises InvalidInput where the folder holds another plan's comparison."""
+        """Raises InvalidInput where the folder holds another plan's comparison or anything else, Unavailable where it can't be written."""
         self.plan = plan
         self.folder = folder
         self._progress = progress
@@ -101,9 +104,17 @@ class Comparison:
         said = json.dumps(asdict(plan), indent=1)
         if known.exists() and known.read_text("utf-8") != said:
             raise InvalidInput(f"{known}: a comparison under another plan; name another folder")
-        world_of(plan.world)
-        folder.mkdir(parents=True, exist_ok=True)
-        known.write_text(said, "utf-8")
+        if folder.is_file():
+            raise InvalidInput(f"{folder}: expected a folder, got a file")
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            if not known.exists() and any(folder.iterdir()):
+                raise InvalidInput(
+                    f"{folder}: expected a comparison or an empty folder, got other files"
+                )
+            known.write_text(said, "utf-8")
+        except OSError as error:
+            raise Unavailable(f"{folder}: {error.strerror or error}") from error
 
     def play(self, policy: str, say: Say) -> Mapping[str, Any]:
         """The policy's figures, plain values, as they then stand in <folder>/<policy>/figures.json. Raises UpNextError.

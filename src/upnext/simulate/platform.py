@@ -22,7 +22,7 @@ from upnext.simulate.behaviour import Outcome
 from upnext.simulate.draws import UInt64, keys_of, reactions, uniform
 from upnext.simulate.truth import Mood, Rates, affinity, rates_in
 from upnext.simulate.visits import SHORTS, Sessions, Shown, sessions_of
-from upnext.simulate.world import World
+from upnext.simulate.world import World, check_days
 
 FRESH_HALF_LIFE_D = 2.0
 TREND_PERIOD_D = 20.0
@@ -33,7 +33,8 @@ class Platform:
     """The state of a world on one day of its life."""
 
     def __init__(self, world: World, *, days: int = 30, chance: int = 0) -> None:
-        """`chance`: which of the lives of this world; another one is the same world with other draws."""
+        """`chance`: which of the lives of this world; another one is the same world with other draws. Raises InvalidInput for such `days`."""
+        check_days(days)
         n_viewers, n_videos, n_creators = world.n_viewers, world.n_videos, world.n_creators
         self.world = world
         self.draw_seed = world.seed if chance == 0 else key_of(world.seed, "chance", chance)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from upnext.core.errors import expected
 from upnext.core.types import Array
 from upnext.simulate.loop import Round
 from upnext.simulate.marginals import Shown
@@ -18,6 +19,10 @@ class ShownLog:
     def __init__(self, world: World) -> None:
         self._world = world
         self._parts: list[Shown] = []
+
+    def __len__(self) -> int:
+        """The number of showings so far."""
+        return sum(len(part.viewer) for part in self._parts)
 
     def add(self, one: Round) -> None:
         """Takes a round's impressions of videos that the world knows, at their page's time."""
@@ -36,8 +41,10 @@ class ShownLog:
         )
 
     def shown(self) -> Shown:
-        """Every row so far. Raises ValueError before the first round."""
+        """Every row so far. Raises InvalidInput before the first round."""
         parts = self._parts
+        if not parts:
+            raise expected("a simulated log", "at least one showing", 0)
 
         def joined(name: str) -> Array:
             return np.concatenate([getattr(part, name) for part in parts])

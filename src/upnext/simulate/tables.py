@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +22,7 @@ from upnext.simulate.knobs import Knobs
 from upnext.simulate.vocabulary import BAIT, COUNTRIES, LANGUAGES, PLACES, TITLES, topics
 from upnext.simulate.world import World
 
+WRITTEN_BY: Final = "# Written by upnext simulate"  # how our mapping.toml begins
 GENDERS = ("female", "male", None)
 
 
@@ -83,7 +84,7 @@ def write_tables(
     Equal tables give equal bytes. Moderation is written as a JSON object, and lists in CSV are joined with "|".
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lines = ["# Written by upnext simulate: every column already has our name.", ""]
+    lines = [f"{WRITTEN_BY}: every column already has our name.", ""]
     for name, table in tables.items():
         path = folder / f"{name}.{kind}"
         plain = _plain(table, with_lists=kind == "parquet")

@@ -26,6 +26,9 @@ Int32 = npt.NDArray[np.int32]
 
 MAX_INTERESTS: Final = 4
 DEVICE_SHARES: Final = (0.65, 0.25, 0.10)  # of viewers: mobile, desktop, tv
+MAX_ROWS: Final = 10_000_000  # of viewers, of videos
+MAX_SEED: Final = 2**32 - 1
+MAX_DAYS: Final = 3_650
 MAX_HARM: Final = 0.8  # moderation from which a video is shown to nobody
 END_US: Final = (
     1_764_547_200_000_000  # 2025-12-01T00:00Z, where the history of a world ends unless told
@@ -98,9 +101,8 @@ class World:
         end_us: int = END_US,
         knobs: Knobs = EVERYDAY,
     ) -> World:
-        """The world of a seed, its videos uploaded in the knobs' upload_days before `end_us`. Raises InvalidInput below 1 of either."""
-        if n_viewers < 1 or n_videos < 1:
-            raise expected("world", "at least 1 viewer and 1 video", (n_viewers, n_videos))
+        """The world of a seed, its videos uploaded in the knobs' upload_days before `end_us`. Raises InvalidInput for a number that can't be."""
+        check_size(n_viewers, n_videos, seed)
         n_creators = max(1, n_videos // 12)
         videos = _make_videos(seed, n_videos, n_creators, end_us, knobs)
         viewers = _make_viewers(seed, n_viewers, end_us, knobs)
@@ -223,6 +225,23 @@ def _place_shares(knobs: Knobs) -> Float64:
     if len(shares) != len(PLACES) or shares.min() < 0 or shares.sum() <= 0:
         raise expected("place_shares", f"{len(PLACES)} shares, not all 0", knobs.place_shares)
     return np.asarray(shares / shares.sum(), np.float64)
+
+
+def check_days(days: int) -> None:
+    """Raises InvalidInput for a life that no platform can have."""
+    if not 1 <= days <= MAX_DAYS:
+        raise expected("days", f"a whole number from 1 to {MAX_DAYS:,}", days)
+
+
+def check_size(n_viewers: int, n_videos: int, seed: int) -> None:
+    """Raises InvalidInput for what no world can be made of."""
+    bounds = {
+        "viewers": (n_viewers, 1, MAX_ROWS), "videos": (n_videos, 1, MAX_ROWS),
+        "seed": (seed, 0, MAX_SEED),
+    }  # fmt: skip
+    for name, (given, least, most) in bounds.items():
+        if not least <= given <= most:
+            raise expected(name, f"a whole number from {least} to {most:,}", given)
 
 
 def _topic_shares(seed: int) -> Float64:
