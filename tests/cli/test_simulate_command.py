@@ -66,6 +66,7 @@ def test_a_world_is_shown_beside_the_real_log_with_distances() -> None:
         (("--days", 10**9), "days: expected a whole number from 1 to 3,650"),
         (("--seed", -1), "seed: expected a whole number from 0"),
         (("--seed", 10**24), "seed: expected a whole number from 0"),
+        (("--against", "http://localhost:1", "--api-key", "ünï"), "printable ASCII"),
         (("--past-days", 3), "--past-days has no effect there"),
         (("--against", "http://localhost:1", "--train-every", 3), "--train-every has no effect"),
     ],

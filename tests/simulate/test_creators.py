@@ -89,19 +89,6 @@ def test_views_are_forgotten_by_half_in_their_half_life() -> None:
     assert not creators.leaves(np.array([0.2]), np.array([0.2]))[0]
 
 
-def test_videos_that_leave_the_home_topic_follow_the_reward() -> None:
-    m = 40_000
-    reward = np.zeros((m, 3))
-    reward[:, 2] = 0.25  # one temperature: e times the weight of a topic without reward
-    topic = creators.choose_topic(
-        KNOBS, np.zeros(m, np.int64), reward, rng_for("topics").random((m, 2))
-    )
-    share = np.bincount(topic, minlength=3) / m
-    e = np.e
-    wanted = np.array([0.7 + 0.3 / (2 + e), 0.3 / (2 + e), 0.3 * e / (2 + e)])
-    assert share == pytest.approx(wanted, abs=0.01)  # 4 binomial errors of at most .0024
-
-
 def test_watches_fade_and_add_up_in_the_hazard() -> None:
     summed = creators.inspired(
         KNOBS,

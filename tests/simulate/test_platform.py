@@ -12,7 +12,7 @@ from upnext.core.clock import DAY_US
 from upnext.core.errors import InvalidInput
 from upnext.simulate.creators import CreatorKnobs
 from upnext.simulate.loop import Round, play_day, run
-from upnext.simulate.measures import DayRow, entropy_bits, gini
+from upnext.simulate.measures import DayRow, entropy_bits
 from upnext.simulate.platform import Platform
 from upnext.simulate.policies import Greedy, Policy, Popular, Random, policy_of
 from upnext.simulate.world import World
@@ -209,8 +209,6 @@ def test_newcomers_are_there_from_the_day_they_sign_up() -> None:
     assert len(platform.published(0)) == n_out[0] < 0.3 * n_out[1]
 
 
-def test_gini_and_entropy_by_hand() -> None:
-    assert gini(np.array([3, 3, 3])) == pytest.approx(0.0)
-    assert gini(np.array([0, 0, 0, 8])) == pytest.approx(0.75)  # 2 * 4 * 8 / (4 * 8) - 5/4
+def test_entropy_by_hand() -> None:
     amount = np.array([[1.0, 1.0, 0.0, 0.0], [5.0, 0.0, 0.0, 0.0], [1.0, 1.0, 1.0, 1.0]])
     np.testing.assert_allclose(entropy_bits(amount), [1.0, 0.0, 2.0])

@@ -37,8 +37,6 @@ class CreatorKnobs:
     exit_per_day: float = 0.10  # of an established creator at utility 0
     exit_power: float = 2.0  # P(exit) falls as (1 - utility) ** exit_power
     grace_d: float = 4.0  # newcomers wait: half of the exit rate after so many days
-    home_topic_share: float = 0.7  # of the videos; the others go where the reward was
-    topic_temperature: float = 0.25  # of the choice among topics, in utility
     effort: float = 0.4  # quality (before tanh) that utility 1 adds over utility 0
     craft_d: float = 60.0  # days in which half of `craft` is learned
     craft: float = 0.3
@@ -110,21 +108,7 @@ def leaves(probability: Float64, draws: Float64) -> Bool:
     return np.asarray(draws < probability, np.bool_)
 
 
-# ---- choices: what a new video is about, and how good it is
-
-
-def choose_topic(knobs: CreatorKnobs, home_topic: Int64, reward: Float64, draws: Float64) -> Int64:
-    """int64[m]: the topic of each new video, from draws float64[m, 2].
-
-    home_topic int64[m] is the creator's own; reward float64[m, t] what each topic brought them (utility units, 0 where never tried): the others
-    of their videos follow a softmax over it, so a creator who was rewarded for a topic goes there."""
-    logit = reward / knobs.topic_temperature
-    weight = np.exp(logit - logit.max(axis=1, keepdims=True))
-    below = np.cumsum(weight, axis=1)
-    followed = (below <= draws[:, 1:] * below[:, -1:]).sum(axis=1)
-    return np.asarray(
-        np.where(draws[:, 0] < knobs.home_topic_share, home_topic, followed), np.int64
-    )
+# ---- how good a new video is
 
 
 def video_quality(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from upnext.core.types import Bool, Float64, Int64
+from upnext.evaluate.diversity import gini
 from upnext.simulate import tastes
 from upnext.simulate.behaviour import Outcome
 from upnext.simulate.platform import Platform
@@ -96,7 +97,7 @@ class DayTally:
             uploads=int((platform.is_published & today).sum()),
             created=n_created - self._n_created,
             coverage=_mean((shown > 0).astype(float)),
-            gini=gini(shown),
+            gini=float(gini(shown, len(shown))),
             entropy=_mean(entropy_bits(self._watch_s[self._watch_s.sum(axis=1) > 0])),
             moved=_mean(tastes.moved(platform.drift, platform.taste)),
         )
@@ -132,14 +133,6 @@ def entropy_bits(amount: Float64) -> Float64:
     """float64[n]: the entropy of each row's shares, of float64[n, cells] amounts that don't all vanish."""
     share = amount / amount.sum(axis=1, keepdims=True)
     return np.asarray(-(share * np.log2(np.where(share > 0, share, 1.0))).sum(axis=1), np.float64)
-
-
-def gini(count: Int64) -> float:
-    """The Gini coefficient of counts int64[n]: 0 where all are alike, near 1 where one has everything; NaN where all are 0."""
-    total, n = count.sum(), len(count)
-    if total == 0:
-        return float("nan")
-    return float(2 * (np.arange(1, n + 1) * np.sort(count)).sum() / (n * total) - (n + 1) / n)
 
 
 def _mean(values: Float64) -> float:

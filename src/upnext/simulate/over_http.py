@@ -55,6 +55,8 @@ class OverHttp:
         rate: pages a second at most; None: as fast as it answers. Raises Unavailable where no server answers, InvalidInput for
         what is no URL."""
         self.url = url.rstrip("/")
+        if api_key is not None and not (api_key.isascii() and api_key.isprintable()):
+            raise InvalidInput(f"{url}: API key: expected printable ASCII characters")
         headers = {} if api_key is None else {"authorization": f"Bearer {api_key}"}
         limits = httpx.Limits(max_connections=n_at_once)
         try:
