@@ -79,6 +79,11 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
             "expected one of tabular, logistic, boosting",
         ),
         (("--log", mapping, "--level", 95), "--level: expected between 0 and 1"),
+        (("--log", mapping, "--until", "2030-01-01T00:00Z"), "--until has no effect there"),
+        (("--log", "slates", "--level", 0.9), "evaluate --policy: --level has no effect there"),
+        (("--reward-model", "logistic"), "without --log: --reward-model has no effect there"),
+        (("--users", 0), "--users: expected at least 1, got 0"),
+        (("--audit", "--save-split", tmp_path / "s"), "--audit and --save-split are two runs"),
     ):
         ran = upnext("evaluate", *arguments)
         assert ran.code == 2

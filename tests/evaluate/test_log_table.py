@@ -205,6 +205,49 @@ def test_a_target_that_is_wrong_names_its_line(
         read(tmp_path, WITH_TABLE, target=TARGET.replace(*change))
 
 
+BAD_CONTEXTS = [
+    (("20,se", ",se"), r"log.csv, line 4, column 'hour': expected a number, got ''"),
+    (("20,se", "nan,se"), r"line 4, column 'hour': expected a number, got 'nan'"),
+    (("20,se", "inf,se"), r"line 4, column 'hour': expected a number, got 'inf'"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), BAD_CONTEXTS)
+def test_a_number_of_the_context_that_is_none_names_its_line(
+    tmp_path: Path, change: tuple[str, str], message: str
+) -> None:
+    columns = 'target = "p_new"\ncontext = ["hour"]\n'
+    with pytest.raises(InvalidInput, match=message):
+        read(tmp_path, COLUMNS + columns, log=LOG.replace(*change))
+
+
+def test_a_missing_text_of_the_context_is_a_value_and_an_id_is_no_context(tmp_path: Path) -> None:
+    columns = 'target = "p_new"\ncontext = ["country"]\n'
+    log = rows(read(tmp_path, COLUMNS + columns, log=LOG.replace("9,mx", "9,")))
+    assert log.context is not None
+    assert log.context.tolist() == [[0, 1], [1, 0], [0, 1], [0, 1]]
+    ids = "".join(f"0,0.5,a,1,u{i},0.5,8,country-{i}\n" for i in range(1_001))
+    with pytest.raises(InvalidInput, match="column 'country': expected at most 1,000 texts"):
+        read(tmp_path, COLUMNS + columns, log=LOG.splitlines()[0] + "\n" + ids)
+
+
+def test_a_slate_that_can_t_be_names_its_line(tmp_path: Path) -> None:
+    columns = 'target = "p_new"\nslate = "country"\nposition = "slot"\n'
+    with pytest.raises(InvalidInput, match=r"line 5, column 'slot': .* once in a slate, got '2'"):
+        read(tmp_path, COLUMNS + columns)
+    pages = (
+        LOG.replace("9,mx", "9,se").replace("0.5,b,2", "0.5,b,3").replace("0.25,a,1", "0.25,a,4")
+    )
+    with pytest.raises(InvalidInput, match=r"line 4, column 'viewer': .*one viewer .*, got 'u2'"):
+        read(tmp_path, COLUMNS + columns + 'user = "viewer"\n', log=pages)
+
+
+def test_a_handful_of_viewers_leaves_the_model_based_estimators_out(tmp_path: Path) -> None:
+    found = report_of(rows(read(tmp_path, WITH_TABLE + "", log=LOG)), TabularModel())
+    assert "fewer than 5 viewers" in found.left_out
+    assert [line.name for line in found.lines] == ["IPS", "clipped IPS", "SNIPS"]
+
+
 def test_an_empty_file_is_said(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="at least one row"):
         read(tmp_path, COLUMNS + 'target = "p_new"\n', log=LOG.splitlines()[0] + "\n")

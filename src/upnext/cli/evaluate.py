@@ -18,7 +18,7 @@ from upnext.catalog.view import CatalogView
 from upnext.cli.evaluate_tables import draw
 from upnext.cli.opened import readers
 from upnext.cli.progress import RichProgress
-from upnext.core.errors import InvalidInput
+from upnext.core.errors import InvalidInput, expected
 from upnext.core.one_thread import children_with_one_thread
 from upnext.evaluate.audit import Finding, audit, audit_json, audit_rows
 from upnext.evaluate.gather import GatherTask, gathered, offline_parts
@@ -97,6 +97,10 @@ class Task:
 def run(asked: Asked, out: Console, err: Console) -> None:
     """Measures a release on the log's showings from an instant on and prints the tables; or only audits, or only saves the split."""
     began = time.monotonic()
+    if asked.users < 1:
+        raise expected("--users", "at least 1", asked.users)
+    if asked.only_audit and asked.save_split is not None:
+        raise InvalidInput("evaluate: --audit and --save-split are two runs: leave one out")
     opened = _opened(asked)
     held = read_split(asked.split_file) if asked.split_file is not None else None
     until_us = instant_us(asked.until) if asked.until else held.made.until_us if held else None

@@ -28,10 +28,10 @@ app.add_typer(bench_app, name="bench")
 
 
 def _refuse(mode: str, given: dict[str, bool]) -> None:
-    """Raises InvalidInput for an option that has no effect in this mode of `simulate`."""
+    """Raises InvalidInput for an option that has no effect in this mode of a command."""
     for option, is_given in given.items():
         if is_given:
-            raise InvalidInput(f"simulate {mode}: {option} has no effect there; leave it out")
+            raise InvalidInput(f"{mode}: {option} has no effect there; leave it out")
 
 
 @app.command()
@@ -155,16 +155,27 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Measure generators, merged candidates, the ranked list and every ranker head; or, with --policy or --log, another policy."""
+    of_lists = {
+        "--release": release is not None, "--users": users != 20_000, "--split": split is not None,
+        "--target": target is not None, "--save-split": save_split is not None,
+        "--split-file": split_file is not None, "--segments": segments, "--audit": audit,
+    }  # fmt: skip
+    of_tables = {"--reward-model": reward_model != "tabular", "--level": level != 0.95}
+    window = {"--from": since is not None, "--until": until is not None}
     if policy is not None or log == Path("slates"):
+        _refuse("evaluate --policy", {**of_lists, **of_tables})
         from upnext.cli.evaluate_policy import run as run_policy
 
         run_policy(policy or "new", log, since, until, pages, config, as_json, *consoles())
         return
+    of_pages = {"--pages": pages != 20_000}
     if log is not None:
+        _refuse("evaluate --log MAPPING", {**of_lists, **window, **of_pages})
         from upnext.cli.off_policy import run as run_off_policy
 
         run_off_policy(log, reward_model, level, as_json, consoles()[0])
         return
+    _refuse("evaluate without --log", {**of_tables, **of_pages})
     from upnext.cli.evaluate import Asked, run
 
     asked = Asked(
@@ -314,7 +325,7 @@ def simulate(
         from upnext.cli.simulate_against import Visitors, run_against
 
         others = {"FOLDER": folder is not None, "--compare": compare is not None}
-        _refuse("--against", {**others, "--policy": policy != "old", **of_compare})
+        _refuse("simulate --against", {**others, "--policy": policy != "old", **of_compare})
         visitors = Visitors(world, viewers, videos, days, seed, api_key, rate)
         run_against(against, visitors, as_json, *consoles())
         return
@@ -322,15 +333,15 @@ def simulate(
         from upnext.cli.simulate_compare import run_compare
         from upnext.simulate.comparison import Plan
 
-        _refuse("--compare", {**of_against, "--policy": policy != "old"})
+        _refuse("simulate --compare", {**of_against, "--policy": policy != "old"})
         plan = Plan(
             world, viewers, videos, days, 7 if past_days is None else past_days,
             7 if train_every is None else train_every, seed=seed,
         )  # fmt: skip
         run_compare(folder, compare, plan, as_json, *consoles())
         return
-    _refuse("without --against", of_against)
-    _refuse("without --compare", of_compare)
+    _refuse("simulate without --against", of_against)
+    _refuse("simulate without --compare", of_compare)
     size = (viewers, videos, days)
     run_simulate(world, size, seed, policy, folder, as_json, consoles())
 

@@ -19,7 +19,7 @@ from upnext.evaluate.off_policy.model_based import (
     DoublyRobust,
     SelfNormalisedDoublyRobust,
 )
-from upnext.evaluate.off_policy.reward_models import RewardModel, cross_fit
+from upnext.evaluate.off_policy.reward_models import N_FOLDS, RewardModel, cross_fit
 from upnext.evaluate.off_policy.slates import (
     CascadeDoublyRobust,
     IndependentIps,
@@ -142,6 +142,8 @@ def report_of(
             left_out = f"no {kinds}: neither predictions nor the target's probability of every action are known"
         elif model is None:
             left_out = f"no {kinds}: no reward model"
+        elif _n(slots.cluster) < N_FOLDS:
+            left_out = f"no {kinds}: fewer than {N_FOLDS} viewers to learn from and predict apart"
         else:
             slots = cross_fit(slots, model)
     if isinstance(log, Slates):

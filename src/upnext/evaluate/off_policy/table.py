@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Final, Self
 
 import numpy as np
 import polars as pl
@@ -24,6 +24,8 @@ from upnext.evaluate.off_policy.logged import Logged, Predicted
 from upnext.evaluate.off_policy.slates import Slates
 from upnext.intake.files import open_sources
 from upnext.intake.mapping import Format, Strict, TableFile
+
+MAX_TEXTS: Final = 1_000  # different texts of a context column: each becomes a column
 
 
 class LogColumns(Strict):
@@ -154,7 +156,24 @@ def log_of(mapping: LogMapping, folder: Path) -> Logged | Slates:
         distribution=distribution,
         predicted=_predicted(rows, columns),
     )
-    return log if slate is None else Slates(log, slate)
+    if slate is None:
+        return log
+    _check_slates(rows, columns)
+    return Slates(log, slate)
+
+
+def _check_slates(rows: Rows, columns: LogColumns) -> None:
+    """Raises InvalidInput at the first row whose position its slate has already, or of another viewer than its slate's first."""
+    assert columns.slate is not None
+    assert columns.position is not None
+    slate, position = rows.word(columns.slate), rows.word(columns.position)
+    known = pl.DataFrame({"slate": slate, "position": _codes(position)})
+    is_first = known.select(pl.struct(pl.all()).is_first_distinct()).to_series().to_numpy()
+    rows.check(columns.position, is_first, "each position once in a slate")
+    if columns.user is not None:
+        user = pl.DataFrame({"slate": slate, "user": rows.word(columns.user)})
+        is_same = user.select(pl.col("user") == pl.col("user").first().over("slate"))
+        rows.check(columns.user, is_same.to_series().to_numpy(), "one viewer a slate")
 
 
 def read_log_mapping(path: Path) -> LogMapping:
@@ -248,7 +267,8 @@ def _groups(pairs: list[tuple[str, str]], rows: Rows, table: Rows) -> tuple[Int6
     there, codes = np.unique(group[n:], return_inverse=True)
     found = np.minimum(np.searchsorted(there, group[:n]), len(there) - 1)
     if pairs:
-        rows.check(pairs[0][0], there[found] == group[:n], f"one that {table.name} has too")
+        beside = " beside " + ", ".join(repr(ours) for ours, _ in pairs[1:]) if pairs[1:] else ""
+        rows.check(pairs[0][0], there[found] == group[:n], f"one that {table.name} has too{beside}")
     return found.astype(np.int64), codes.astype(np.int64)
 
 
@@ -280,16 +300,23 @@ def _sum_of(total: Float64, group: Int64, is_sum: Array) -> str:
 
 
 def _context(rows: Rows, columns: Sequence[str]) -> Float64:
-    """float64[n, d]: numbers standardised, texts one column a value."""
+    """float64[n, d]: numbers standardised, texts one column a value (a missing text is one of them).
+
+    Raises InvalidInput for a number that is missing or not finite, and for more than MAX_TEXTS texts."""
     parts = []
     for column in columns:
-        values = rows.frame[column].cast(pl.String).str.strip_chars()
-        numbers = values.cast(pl.Float64, strict=False)
-        if numbers.null_count() == 0:
-            x = numbers.to_numpy()
+        values = rows.frame[column].cast(pl.String).str.strip_chars().fill_null("")
+        there = values.filter(values != "")
+        if len(there) and there.cast(pl.Float64, strict=False).null_count() == 0:
+            x = rows.number(column)
             parts.append(((x - x.mean()) / (x.std() or 1.0))[:, None])
-        else:
-            parts.append(values.fill_null("").to_frame().to_dummies().to_numpy())
+            continue
+        if values.n_unique() > MAX_TEXTS:
+            raise expected(
+                f"{rows.name}, column {column!r}", f"at most {MAX_TEXTS:,} texts as context",
+                values.n_unique(),
+            )  # fmt: skip
+        parts.append(values.to_frame().to_dummies().to_numpy())
     return np.concatenate(parts, axis=1).astype(np.float64)
 
 
