@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -94,3 +95,29 @@ def test_files_that_are_no_splits_are_refused(tmp_path: Path) -> None:
         read_split(other)
     with pytest.raises(InvalidInput, match="folder that exists"):
         write_split(tmp_path / "none" / "split.parquet", window(), VIDEOS)
+    with pytest.raises(InvalidInput, match="folder that exists"):
+        write_split(tmp_path, window(), VIDEOS)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"from_us": "soon"}, "from_us: .*integer.*, got 'soon'"),
+        ({"split": "half"}, "split: .*'time' or 'last', got 'half'"),
+        ({"target": None}, "target: .*got None"),
+        ({"version": 2}, "version: .*got 2"),
+        ({"more": 1}, "more: Extra inputs"),
+    ],
+)
+def test_metadata_that_can_t_be_are_refused_by_key(
+    tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    path = tmp_path / "split.parquet"
+    write_split(path, window(), VIDEOS)
+    table = pq.read_table(path)
+    told = json.loads(table.schema.metadata[b"upnext_split"])
+    texts = [(json.dumps({**told, **change}), message), ("{", "its metadata"), ("[1]", "metadata")]
+    for text, wanted in texts:
+        pq.write_table(table.replace_schema_metadata({"upnext_split": text}), path)
+        with pytest.raises(InvalidInput, match=wanted):
+            read_split(path)

@@ -7,6 +7,7 @@ import multiprocessing
 import time
 from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
@@ -180,8 +181,9 @@ def _from_us(asked: Asked, opened: Opened, showings: Showings, err: Console) -> 
     if not len(times) or not (asked.only_audit or asked.save_split):
         raise InvalidInput("evaluate: no release yet; run `upnext train` first")
     from_us = int(pl.Series(times).quantile(0.9, "nearest") or 0)
+    since = datetime.fromtimestamp(from_us / 1e6, UTC).isoformat(timespec="seconds")
     err.print(
-        f"no release and no --from: the split stands where 90 % of the showings are before it ({from_us} us)",
+        f"no release and no --from: the split stands where 90 % of the showings are before it ({since})",
         highlight=False,
     )
     return from_us

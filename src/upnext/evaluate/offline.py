@@ -53,7 +53,6 @@ from upnext.ranking.tasks import kind_of
 
 DEPTH = 500
 PIECE = 16_384
-SEGMENT_TABLE = ("ranked", "merged", "popular_7d", "random")
 
 
 class PastHydrator:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
 
 from upnext.core.types import Array, Bool
 from upnext.evaluate.binary import mass_bins
-
-Segments = Mapping[str, Bool]
 
 
 def viewer_segments(n_seen: Array) -> dict[str, Bool]:

@@ -11,19 +11,22 @@ import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Final, Literal
 
 import numpy as np
 import polars as pl
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pydantic import ValidationError
 
-from upnext.core.errors import InvalidInput, expected
+from upnext.core.errors import InvalidInput, Unavailable, expected
 from upnext.evaluate.split import Target
 from upnext.evaluate.user_items import UserItems
 from upnext.evaluate.window import Kind, Window
 from upnext.features.showings import Showings
+from upnext.intake.mapping import Strict
 
-VERSION = 1
+VERSION: Final = 1
 _KEY = b"upnext_split"
 _COLUMNS = ("part", "user", "item", "asked_us")
 _SETTINGS = {"test_seen_excluded": True, "test_nothing_excluded": False}
@@ -49,6 +52,17 @@ class SplitMade:
         return Window(
             showings, self.from_us, self.until_us, max_users, kind=self.split, target=self.target
         )
+
+
+class _Told(Strict):
+    """The metadata of a file."""
+
+    version: Literal[1]
+    from_us: int
+    until_us: int | None
+    split: Kind
+    target: Target
+    sha256: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,14 +93,17 @@ def write_split(path: Path, window: Window, video_ids: pl.Series) -> str:
     """Writes the whole split in both settings; returns its sha256. video_ids: String[n_items].
 
     Raises InvalidInput when nothing is left to judge or the folder does not exist."""
-    if not path.parent.is_dir():
-        raise expected("--save-split", "a file in a folder that exists", path)
+    if not path.parent.is_dir() or path.is_dir():
+        raise expected("--save-split", "a file in a folder that exists", str(path))
     frame = _frame(window, video_ids)
     sha256 = _sha256(frame)
     made = {"version": VERSION, **asdict(SplitMade.of(window)), "sha256": sha256}
     table: pa.Table = frame.to_arrow()
     metadata = {**(table.schema.metadata or {}), _KEY: json.dumps(made).encode()}
-    pq.write_table(table.replace_schema_metadata(metadata), path)
+    try:
+        pq.write_table(table.replace_schema_metadata(metadata), path)
+    except OSError as error:
+        raise Unavailable(f"--save-split: {path}: {error.strerror or error}") from error
     return sha256
 
 
@@ -101,18 +118,23 @@ def read_split(path: Path) -> SplitFile:
         raise expected(
             f"split file {path}", "a file of `upnext evaluate --save-split`", table.column_names
         )
-    made = json.loads(told)
-    if made.pop("version") != VERSION:
-        raise expected(f"split file {path}", f"version {VERSION}", json.loads(told)["version"])
-    sha256 = made.pop("sha256")
+    try:
+        made = _Told.model_validate_json(told)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(map(str, first["loc"])) or "its metadata"
+        raise InvalidInput(
+            f"split file {path}: {place}: {first['msg']}, got {first['input']!r}"
+        ) from None
     frame = pl.DataFrame(pl.from_arrow(table)).select(_COLUMNS)
     found = _sha256(frame)
-    if found != sha256:
+    if found != made.sha256:
         raise InvalidInput(
-            f"split file {path}: its rows give the checksum {found[:12]}..., it carries {sha256[:12]}...: "
+            f"split file {path}: its rows give the checksum {found[:12]}..., it carries {made.sha256[:12]}...: "
             "it was edited or damaged"
         )
-    return SplitFile(path, SplitMade(**made), sha256, frame)
+    how = SplitMade(made.from_us, made.until_us, made.split, made.target)
+    return SplitFile(path, how, made.sha256, frame)
 
 
 def _frame(window: Window, video_ids: pl.Series) -> pl.DataFrame:
