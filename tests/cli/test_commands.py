@@ -327,6 +327,10 @@ ON_THE_PLATFORM = [
     (("train", "--until", "2020-01-01T00:00+00:00"), "expected at least 200 showings, got 0"),
     (("train", "--resume"), "no job in"),
     (("evaluate", "--from", "2030-01-01T00:00+00:00"), "no viewer has a relevant video"),
+    (
+        ("evaluate", "--until", "2000-01-01T00:00+00:00"),
+        "end; say --from an earlier instant, or `upnext train --until`",
+    ),
     (("evaluate", "--release", "nope"), "release 'nope'"),
     (("evaluate", "--split", "last", "--target", "first"), "--target is of the time split"),
     (("evaluate", "--split", "both", "--save-split", "x.parquet"), "--save-split writes one split"),

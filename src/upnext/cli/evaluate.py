@@ -119,6 +119,11 @@ def run(asked: Asked, out: Console, err: Console) -> None:
         return
     if opened.folder is None:
         raise InvalidInput("evaluate: no release yet; run `upnext train` first")
+    if asked.since is None and held is None and not (showings.time_us >= first.from_us).any():
+        raise InvalidInput(
+            f"evaluate: nothing was shown from {_iso(first.from_us)} on, where the data of release {opened.release_id} end; "
+            "say --from an earlier instant, or `upnext train --until` one to judge on what is unseen"
+        )
     if opened.learned_until_us is not None and first.from_us < opened.learned_until_us:
         err.print("warning: the release learned from events after this instant", style="yellow")
     retrieval, heads, findings = _measure(asked, opened, showings, splits, err)
@@ -181,12 +186,15 @@ def _from_us(asked: Asked, opened: Opened, showings: Showings, err: Console) -> 
     if not len(times) or not (asked.only_audit or asked.save_split):
         raise InvalidInput("evaluate: no release yet; run `upnext train` first")
     from_us = int(pl.Series(times).quantile(0.9, "nearest") or 0)
-    since = datetime.fromtimestamp(from_us / 1e6, UTC).isoformat(timespec="seconds")
     err.print(
-        f"no release and no --from: the split stands where 90 % of the showings are before it ({since})",
+        f"no release and no --from: the split stands where 90 % of the showings are before it ({_iso(from_us)})",
         highlight=False,
     )
     return from_us
+
+
+def _iso(time_us: int) -> str:
+    return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="seconds")
 
 
 def _measure(
