@@ -12,6 +12,7 @@ from rich.console import Console
 from upnext.cli.bench_app import bench_app
 from upnext.cli.experiment_app import experiment_app
 from upnext.cli.options import Config, Json, consoles
+from upnext.cli.release_app import release_app
 from upnext.core.errors import InvalidInput, UpNextError
 
 app = typer.Typer(
@@ -21,7 +22,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
-release_app = typer.Typer(help="List, promote and roll back releases.", no_args_is_help=True)
 app.add_typer(release_app, name="release")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(bench_app, name="bench")
@@ -362,33 +362,6 @@ def recommend(
     from upnext.cli.recommend import run
 
     run(user, surface, size, video, explain, config, as_json, consoles()[0])
-
-
-@release_app.command("list")
-def release_list(config: Config = None, as_json: Json = False) -> None:
-    """Every release with its data window and metrics, the current one marked."""
-    from upnext.cli.release import run_list
-
-    run_list(config, as_json, consoles()[0])
-
-
-@release_app.command("promote")
-def release_promote(
-    release_id: Annotated[str, typer.Argument(help="From `upnext release list`.")],
-    config: Config = None,
-) -> None:
-    """Make a release the current one; running workers swap to it."""
-    from upnext.cli.release import run_promote
-
-    run_promote(release_id, config, consoles()[0])
-
-
-@release_app.command("rollback")
-def release_rollback(config: Config = None) -> None:
-    """Go back to the release that was current before."""
-    from upnext.cli.release import run_rollback
-
-    run_rollback(config, consoles()[0])
 
 
 def main() -> None:
