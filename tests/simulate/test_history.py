@@ -17,6 +17,7 @@ from upnext.intake.doctor import validate
 from upnext.intake.mapping import read_mapping
 from upnext.intake.plan import plan_of
 from upnext.simulate.history import simulate_history
+from upnext.simulate.knobs import Knobs
 from upnext.simulate.tables import write_tables
 from upnext.simulate.world import World
 
@@ -155,7 +156,7 @@ def test_the_mapping_beside_the_tables_names_every_column(tmp_path: Path, kind: 
 
 
 def test_a_world_without_sessions_has_an_empty_history() -> None:
-    tables = simulate_history(World.make(1, 1), days=0)
+    tables = simulate_history(World.make(1, 1, knobs=Knobs(sessions_level=-30.0)), days=1)
     assert tables["events"].num_rows == 0
     assert tables["videos"].num_rows == 1
 
