@@ -5,12 +5,13 @@ Lists and counters are as fresh as the request, as a replay has them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from memory_state import MemoryState
 from upnext.catalog import Catalog
 from upnext.catalog.view import CatalogView
 from upnext.core.clock import DAY_US, SECOND_US
@@ -51,29 +52,6 @@ def home(size: int = 4, n_popular: int = 14, **policy: float) -> SurfaceConfig:
         n_ranked=n_popular + 6,
         policy=PolicyConfig(**policy),
     )
-
-
-class MemoryState:
-    """A StateStore in a dictionary."""
-
-    def __init__(self) -> None:
-        self._values: dict[bytes, bytes] = {}
-        self._log_seq = 0
-
-    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self._values.get(key) for key in keys]
-
-    def apply(self, deltas: Mapping[bytes, bytes | None], log_seq: int) -> None:
-        self._values |= {key: value for key, value in deltas.items() if value is not None}
-        for key in [key for key, value in deltas.items() if value is None]:
-            self._values.pop(key, None)
-        self._log_seq = log_seq
-
-    def watermark(self) -> int:
-        return self._log_seq
-
-    def clear(self) -> None:
-        self._values, self._log_seq = {}, 0
 
 
 class ClosedPlatform:

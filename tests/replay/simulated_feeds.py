@@ -6,13 +6,13 @@ is checked by an oracle of its own: sets of video numbers, made from the platfor
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import msgspec
 import numpy as np
 
+from memory_state import MemoryState
 from upnext.catalog import Catalog
 from upnext.catalog.view import CatalogView
 from upnext.core.clock import SECOND_US
@@ -46,31 +46,6 @@ SURFACES = {
 MAX_HARM = 0.8
 FOLLOW_EVERY = 100  # requests between two looks at the counters
 UNKNOWN_AGE_SEES = 13
-
-
-class MemoryState:
-    """A StateStore in a dictionary."""
-
-    def __init__(self) -> None:
-        self._values: dict[bytes, bytes] = {}
-        self._log_seq = 0
-
-    def get(self, keys: Sequence[bytes]) -> list[bytes | None]:
-        return [self._values.get(key) for key in keys]
-
-    def apply(self, deltas: Mapping[bytes, bytes | None], log_seq: int) -> None:
-        for key, value in deltas.items():
-            if value is None:
-                self._values.pop(key, None)
-            else:
-                self._values[key] = value
-        self._log_seq = log_seq
-
-    def watermark(self) -> int:
-        return self._log_seq
-
-    def clear(self) -> None:
-        self._values, self._log_seq = {}, 0
 
 
 class Oracle:

@@ -204,6 +204,7 @@ def test_one_seed_gives_the_same_slates_and_events_another_gives_others(
 
 def test_steps_taken_together_keep_the_promises(tmp_path: Path) -> None:
     run = play(tmp_path, days=1, together_s=1_800.0)
+    assert len(run.slates) > 20
     test_the_log_holds_each_event_at_or_before_its_arrival(run)
     test_every_event_joins_the_slot_of_a_logged_slate(run)
     test_no_viewer_is_shown_a_video_twice_but_where_a_slot_says_so(run)

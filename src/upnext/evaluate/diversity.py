@@ -20,12 +20,6 @@ from upnext.evaluate.user_items import UserItems
 _CELLS = 1 << 22  # vector cells gathered in one go: 16 MiB of float32
 
 
-def list_counts(ranked: Int64, k: int, n_items: int) -> Int64:
-    """int64[n_items]: in how many lists each video stands among the first k."""
-    listed = ranked[:, :k]
-    return np.bincount(listed[listed >= 0], minlength=n_items).astype(np.int64)
-
-
 def coverage(counts: Array, n_items: int) -> Float64:
     """float64[...]: the share of n_items videos that stand in any list; counts [..., m] of m of them, the rest unlisted."""
     return np.asarray(np.count_nonzero(counts, axis=-1) / max(1, n_items), np.float64)

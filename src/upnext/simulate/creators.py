@@ -91,12 +91,6 @@ def n_uploads(knobs: CreatorKnobs, rate: Float64, draws: Float64) -> Int64:
     return np.asarray((draws[:, None] >= at_most).sum(axis=1), np.int64)
 
 
-def expected_uploads(knobs: CreatorKnobs, rate: Float64) -> Float64:
-    """float64[c]: the mean of n_uploads, exact."""
-    k = np.arange(knobs.max_uploads)
-    return np.asarray((1 - gammaincc(k + 1.0, rate[:, None])).sum(axis=1), np.float64)
-
-
 def exit_probability(knobs: CreatorKnobs, utility: Float64, tenure_d: Float64) -> Float64:
     """float64[c]: P(leaves today for good)."""
     settled = 1 - 2.0 ** (-tenure_d / knobs.grace_d)
