@@ -30,7 +30,9 @@ def test_planted_weights_of_choices_are_found_whatever_a_request_adds_to_all_its
     label = (score == score.max(axis=1, keepdims=True)).astype(np.float32)
     label[:50] = 0  # requests in which nothing was relevant say nothing
     request = np.repeat(np.arange(n), k)
-    found = fit_blend(rows.reshape(-1, len(COLUMNS)).astype(np.float32), label.ravel(), request)
+    found = fit_blend(
+        rows.reshape(-1, len(COLUMNS)).astype(np.float32), label.ravel(), request, COLUMNS
+    )
     # the standard error of each weight is about .03 here; the penalty pulls a little
     assert list(found.values()) == pytest.approx(planted.tolist(), abs=0.15)
 
@@ -41,7 +43,7 @@ def test_a_request_with_two_relevant_videos_counts_like_one_with_one() -> None:
     label = np.array([1, 0, 1, 1, 0], np.float32)
     request = np.array([0, 0, 1, 1, 1])
     many = (np.arange(500)[:, None] * 2 + request).ravel()
-    found = fit_blend(np.tile(rows, (500, 1)), np.tile(label, 500), many)
+    found = fit_blend(np.tile(rows, (500, 1)), np.tile(label, 500), many, COLUMNS)
     # d/dw: 1 / (1 + e^w) = e^w / (2 + e^w)
     assert found[COLUMNS[2]] == pytest.approx(np.log(2) / 2, abs=2e-3)
 
@@ -52,7 +54,7 @@ def test_a_column_that_never_varies_weighs_nothing() -> None:
     rows[:, 3] = rng.normal(0, 1, 500)
     rows[:, 5] = 7
     label = (rows[:, 3] > 0.3).astype(np.float32)
-    found = fit_blend(rows, label, np.repeat(np.arange(50), 10))
+    found = fit_blend(rows, label, np.repeat(np.arange(50), 10), COLUMNS)
     assert [name for name, weight in found.items() if weight] == [COLUMNS[3]]
     assert found[COLUMNS[3]] > 0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -94,6 +95,14 @@ def test_a_late_source_costs_its_candidates_not_the_request(view: CatalogView) -
     assert (answer.trace.late, answer.trace.degraded) == (["late"], ["source:late"])
     assert answer.trace.fetched == {"one": 3, "late": 0}
     assert answer.record.degraded == ["source:late"]
+
+
+def test_a_source_that_the_release_lacks_is_named_in_every_answer(view: CatalogView) -> None:
+    pipeline = with_sources(assembled(view, Hydrated(viewer()), {}).pipeline, Says("one", [1, 2]))
+    home = replace(pipeline.surfaces["home"], missing=("sequence",))
+    answer = replace(pipeline, surfaces={"home": home}).recommend(request(2))
+    assert set(answer.slate.item_id.tolist()) == {1, 2}
+    assert answer.record.degraded == ["source:sequence"]
 
 
 def test_a_late_source_is_named_once_however_often_it_was_asked(view: CatalogView) -> None:

@@ -108,6 +108,8 @@ def test_the_merge_learns_from_an_even_sample_of_all_that_was_retrieved(world: A
     class TheFirst:
         """A merge that scores a video by its id, the lowest best, and tells that id as its first column."""
 
+        names = COLUMNS
+
         def columns(self, query: Query, candidates: Candidates) -> Float32:
             rows = np.zeros((len(candidates), len(COLUMNS)), np.float32)
             rows[:, 0] = candidates.item_id

@@ -33,6 +33,15 @@ def test_an_unknown_key_names_the_nearest_known_one(tmp_path):
         parse({"surfaces": {"home": {"sizes": 1}}}, "upnext.toml", tmp_path)
 
 
+def test_a_source_that_nobody_knows_is_an_error_unless_it_is_the_platforms_own(tmp_path):
+    home = {"sources": {"popular": 5, "relevent": 7}}
+    with pytest.raises(InvalidInput, match=r"unknown source 'surfaces.home.sources.relevent'; did you mean 'relevant'"):  # fmt: skip
+        parse({"surfaces": {"home": home}}, "upnext.toml", tmp_path)
+    own = {"http_sources": {"relevent": {"url": "http://localhost:1"}}}
+    settings = parse({"surfaces": {"home": home}, "pipeline": own}, "upnext.toml", tmp_path)
+    assert settings.surfaces["home"].sources == home["sources"]
+
+
 def test_a_wrong_value_says_where_and_what(tmp_path):
     with pytest.raises(InvalidInput, match=r"serve.workers: .*greater than or equal to 1, got 0"):
         parse({"serve": {"workers": 0}}, "upnext.toml", tmp_path)

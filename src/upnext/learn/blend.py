@@ -8,10 +8,11 @@ in blend.json.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from upnext.core.types import Float32, Float64, Int64
-from upnext.pipeline.blend import COLUMNS
 
 STEPS = 50
 LONGEST_STEP = (
@@ -20,8 +21,10 @@ LONGEST_STEP = (
 REG = 0.1  # of half the squared weights of standardised columns, beside the sum of all requests' losses
 
 
-def fit_blend(rows: Float32, label: Float32, request: Int64) -> dict[str, float]:
-    """{column: weight} of rows float32[m, len(COLUMNS)], label 0 or 1 float32[m], request int64[m] ascending from 0.
+def fit_blend(
+    rows: Float32, label: Float32, request: Int64, names: Sequence[str]
+) -> dict[str, float]:
+    """{column: weight} of rows float32[m, len(names)], label 0 or 1 float32[m], request int64[m] ascending from 0.
 
     Requests without a relevant row or with nothing else say nothing. A column that never varies gets 0."""
     x = rows.astype(np.float64)
@@ -43,7 +46,7 @@ def fit_blend(rows: Float32, label: Float32, request: Int64) -> dict[str, float]
         if np.abs(step).max() < 1e-8:
             break
     found = np.where(varies, beta / np.where(varies, scale, 1.0), 0.0)
-    return dict(zip(COLUMNS, found.tolist(), strict=True))
+    return dict(zip(names, found.tolist(), strict=True))
 
 
 def _softmax(score: Float64, request: Int64) -> Float64:

@@ -89,7 +89,7 @@ class Job:
         if mark.exists():
             said: Mapping[str, Any] = json.loads(mark.read_text("utf-8"))
             return said
-        folder.mkdir(exist_ok=True)
+        folder.mkdir(parents=True, exist_ok=True)
         said = run(folder)
         temporary = mark.with_suffix(".tmp")
         temporary.write_text(json.dumps(dict(said)), "utf-8")

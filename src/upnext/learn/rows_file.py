@@ -26,6 +26,7 @@ def save_rows(path: Path, gathered: GatheredRows) -> None:
         user_names=np.array(rows.user_names),
         item_names=np.array(rows.item_names),
         blend=gathered.blend,
+        blend_names=np.array(gathered.blend_names),
         choices_blend=gathered.choices.blend,
         choices_label=gathered.choices.label,
         choices_group=gathered.choices.group,
@@ -54,4 +55,5 @@ def load_rows(path: Path) -> GatheredRows:
             data["choices_group"],
             data["choices_time_us"],
         )
-        return GatheredRows(rows, data["blend"], choices)
+        names = tuple(data["blend_names"].tolist())
+        return GatheredRows(rows, data["blend"], choices, names)

@@ -1,7 +1,7 @@
 """One training job: from the log to a published release.
 
     content      title encoder, tag vectors, content vectors of the catalogue
-    generators   two-tower network and item-to-item neighbours, on showings before t0
+    generators   two-tower network, item-to-item neighbours and what else surfaces ask for, on showings before t0
     rows         the log after t0 replayed through those generators: what the ranker learns from
     ranker       the multi-task network and the merge's weights, on rows before the gate's window
     gate         that release judged on the window, beside the current release (the first one: beside popularity)
@@ -18,6 +18,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -41,16 +42,24 @@ from upnext.features.showings import Showings, showings_of
 from upnext.learn.blend import fit_blend
 from upnext.learn.cbow import learn_tag_vectors
 from upnext.learn.export_text import title_encoder
+from upnext.learn.generators import (
+    Asked,
+    asked_for,
+    learn_generator,
+    put_into_release,
+    snapshot_in,
+)
 from upnext.learn.job import Began, Job
 from upnext.learn.judge import LEAST_VIEWERS, Judgement, judge
 from upnext.learn.rows_file import load_rows, save_rows
-from upnext.pipeline.blend import COLUMNS, DEFAULT_WEIGHTS, Blend
+from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
 from upnext.pipeline.release_parts import Reduction, write_catalog_marks
 from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows, share_of
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.retrieval.checkpoint import read_checkpoint
 from upnext.retrieval.covisits import neighbours_of
 from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.material import Material, VideoCodes
 from upnext.retrieval.two_tower_learner import CHECKPOINT, TwoTowerLearner
 from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
@@ -123,6 +132,7 @@ class Training:
         vocabulary = vocabulary_of(showings)
         before_t0 = showings.before(instants.t0_us)
         job.stage("generators", lambda f: self._generators(f, before_t0, content, vocabulary))
+        self._others(job, "generators", self._material(before_t0, content, vocabulary))
         self._release_folder(job, "generators", first, content, vocabulary)
         rows_said = job.stage("rows", lambda f: self._rows(f, first, showings, instants))
         said = job.stage("ranker", lambda f: self._ranker(f, job.folder / "rows"))
@@ -136,6 +146,7 @@ class Training:
         if not judgement.accepted and not force:
             return TrainReport(None, False, judgement, metrics, tuple(notes))
         job.stage("refit", lambda f: self._refit(f, showings, content, vocabulary))
+        self._others(job, "refit", self._material(showings, content, vocabulary))
         folder = self._releases.begin()
         self._release_folder(job, "refit", folder, content, vocabulary)
         shutil.copytree(job.folder / "ranker" / "ranker", folder / "ranker")
@@ -227,6 +238,21 @@ class Training:
         neighbours.save(folder / "covisits")
         return dict(said)
 
+    def _material(self, showings: Showings, content: Float32, words: Vocabulary) -> Material:
+        videos = VideoCodes.of(self._view, np.arange(len(content)))
+        return Material(showings, content, ContextEncoder(words), videos)
+
+    def _others(self, job: Job, part: str, material: Material) -> None:
+        """The generators besides the two-tower network: in the refit each goes on from its first pass."""
+        settings = self._settings
+        for name in asked_for(settings):
+            epochs, before = None, None
+            if part == "refit":
+                epochs = settings.learn.refit_epochs
+                before = snapshot_in(job.folder / "generators" / name)
+            asked = Asked(name, settings, epochs, before)
+            job.stage(f"{part}/{name}", partial(learn_generator, asked, material, self._progress))
+
     def _release_folder(
         self, job: Job, generators: str, target: Path, content: Float32, vocabulary: Vocabulary
     ) -> None:
@@ -244,6 +270,8 @@ class Training:
         active = np.flatnonzero(self._view.status[: len(vectors)] == ACTIVE)
         index = FaissIndex.build(vectors[active], active, self._settings.retrieval.index)
         index.save(target / "index")
+        for name in asked_for(self._settings):
+            put_into_release(name, made / name, target, active, self._settings)
         Blend(CounterTable(), DEFAULT_WEIGHTS).save(target / "blend")
         described = np.load(text / "described.npy")
         write_catalog_marks(target, described, self._began.change_seq, vocabulary)
@@ -309,12 +337,12 @@ def _fit_merge(gathered: GatheredRows) -> Mapping[str, float]:
     choices = gathered.choices
     if len(np.unique(choices.label)) < 2:
         return DEFAULT_WEIGHTS
-    return fit_blend(choices.blend, choices.label, choices.requests())
+    return fit_blend(choices.blend, choices.label, choices.requests(), gathered.blend_names)
 
 
 def _set_blend(gathered: GatheredRows, weights: Mapping[str, float]) -> None:
     """Gives the rows, which were read before the blend was known, their blend score as serving will read it."""
-    weight = np.array([weights.get(name, 0.0) for name in COLUMNS], np.float32)
+    weight = np.array([weights.get(name, 0.0) for name in gathered.blend_names], np.float32)
     column = gathered.ranker.item_names.index("score:blend")
     gathered.ranker.items[:, column] = gathered.blend @ weight
 

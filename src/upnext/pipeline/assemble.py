@@ -10,7 +10,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from typing import Final
 
 import numpy as np
 
@@ -37,6 +36,7 @@ from upnext.pipeline.fetch import Quota
 from upnext.pipeline.http_source import HttpSource
 from upnext.pipeline.recommend import Pipeline, Rival, Surface
 from upnext.pipeline.release_parts import OncePerQuery, ReleaseParts
+from upnext.pipeline.trained import Remembered, Scorer
 from upnext.pipeline.world import CatalogWorld
 from upnext.policy.plackett_luce import PlackettLucePolicy
 from upnext.ranking.popularity_ranker import PopularityRanker
@@ -45,14 +45,13 @@ from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
 from upnext.retrieval.item_to_item import ItemToItem
 from upnext.retrieval.local import Local
+from upnext.retrieval.material import VideoCodes
+from upnext.retrieval.nearest import Embeds, Nearest
 from upnext.retrieval.popular import Popular
 from upnext.retrieval.relevant import Relevant
 from upnext.retrieval.trending import Trending
 
 NO_RELEASE = "none"
-SOURCES: Final = (
-    "relevant", "item_to_item", "popular", "trending", "local", "fresh", "followed",
-)  # fmt: skip
 ACTIVE = VIDEO_STATUSES.index("active")
 BRING_ROWS = 4096
 
@@ -123,18 +122,21 @@ def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RE
     """The pipeline of a release, or of none."""
     allowed = Allowed(parts.view, parts.filters, parts.own_corpus)
     tower = OncePerQuery(release.tower) if release is not None else None
-    sources = _sources(parts, release, tower, allowed)
+    trained = release.generators if release is not None else {}
+    embeds = {name: Remembered(one.generator) for name, one in trained.items()}
+    sources = _sources(parts, release, tower, embeds, allowed)
     plan = FeaturePlan(
         parts.view,
         parts.counters,
         release.static if release is not None else None,
         vocabulary=release.vocabulary if release is not None else Vocabulary(),
         sources=feature_sources(parts.surfaces),
-        scores=("tower", "blend"),
+        scores=("tower", "blend", *trained),
     )
     blend = Blend(parts.counters, DEFAULT_WEIGHTS)
     if release is not None:
-        blend = Blend(parts.counters, release.blend_weights, tower, release.vectors)
+        scorers = {name: Scorer(embeds[name], one.vectors) for name, one in trained.items()}
+        blend = Blend(parts.counters, release.blend_weights, tower, release.vectors, scorers)
     cheap = PopularityRanker()
     has_ranker = release is not None and release.ranker is not None
     pipeline = Pipeline(
@@ -166,7 +168,8 @@ def bring(release: ReleaseParts, view: CatalogView, item_id: Int64) -> None:
     """Takes in new and changed videos; those that are active become retrievable."""
     for start in range(0, len(item_id), BRING_ROWS):
         ids = item_id[start : start + BRING_ROWS]
-        release.bring(ids, view.videos(ids), np.asarray(view.status[ids] == ACTIVE))
+        is_active = np.asarray(view.status[ids] == ACTIVE)
+        release.bring(ids, view.videos(ids), VideoCodes.of(view, ids), is_active)
 
 
 def feature_sources(surfaces: Mapping[str, SurfaceConfig]) -> tuple[str, ...]:
@@ -175,7 +178,11 @@ def feature_sources(surfaces: Mapping[str, SurfaceConfig]) -> tuple[str, ...]:
 
 
 def _sources(
-    parts: Parts, release: ReleaseParts | None, tower: OncePerQuery | None, allowed: Allowed
+    parts: Parts,
+    release: ReleaseParts | None,
+    tower: OncePerQuery | None,
+    embeds: Mapping[str, Embeds],
+    allowed: Allowed,
 ) -> dict[str, Source]:
     view, counters, config = parts.view, parts.counters, parts.retrieval
     found: dict[str, Source] = {
@@ -190,6 +197,8 @@ def _sources(
         found["item_to_item"] = ItemToItem(
             view, release.neighbours, config.item_to_item, allowed.mask
         )
+        for name, trained in release.generators.items():
+            found[name] = Nearest(name, embeds[name], trained.index, allowed.mask)
     for name, remote in parts.pipeline.http_sources.items():
         found[name] = HttpSource(name, remote, view.item_ids)
     return found
@@ -219,12 +228,16 @@ def _surface(
     release: ReleaseParts | None,
 ) -> Surface:
     policy = _policy(config, parts, release)
+    asked = {name for name, k in config.sources.items() if k > 0}
     quotas = tuple(
-        Quota(sources[name], k) for name, k in config.sources.items() if k > 0 and name in sources
+        Quota(sources[name], k)
+        for name, k in config.sources.items()
+        if name in asked & set(sources)
     )
     policy_settings = config.policy.model_dump_json()
     version = f"plackett-luce-{_digest(policy_settings)}"
-    return Surface(config, quotas, policy, version, policy_settings)
+    missing = () if release is None else tuple(sorted(asked - set(sources)))
+    return Surface(config, quotas, policy, version, policy_settings, missing)
 
 
 def _policy(

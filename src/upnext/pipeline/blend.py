@@ -3,8 +3,8 @@
 A place in one source's list says nothing about a place in another's. The blend compares them on common ground: the two-tower cosine of every
 candidate, whoever proposed it, and decayed counts; what a source alone knows (the item-to-item sum) counts where it is there. A viewer of
 whom little is known is another case: the tower knows less and what everybody likes says more, so both stand a second time, times how new the
-viewer is, 1 / (1 + showings in the history). The weights are a logistic regression of relevance on logged requests, learned beside the
-ranker (learn/blend.py).
+viewer is, 1 / (1 + showings in the history). Every other trained generator of the release adds one column: what it says of the candidate.
+The weights are a logistic regression of relevance on logged requests, learned beside the ranker (learn/blend.py).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import Protocol
 import numpy as np
 
 from upnext.core.compiled import compiled
-from upnext.core.types import Candidates, Float32, Float64, Query
+from upnext.core.types import Candidates, Float32, Float64, Int64, Query
 from upnext.features.counters import COUNTER_NAMES, CounterTable
 from upnext.features.vector_table import VectorTable
 
@@ -44,6 +44,12 @@ class ViewerTower(Protocol):
     def vector(self, query: Query) -> Float32: ...
 
 
+class ScoresAny(Protocol):
+    """What scores any video for a viewer (pipeline.trained.Scorer)."""
+
+    def scores(self, query: Query, item_id: Int64) -> Float32: ...
+
+
 @dataclass(frozen=True)
 class Blend:
     """Scores candidates before the ranker. Without a tower (before the first training) its column is zero."""
@@ -52,17 +58,20 @@ class Blend:
     weights: Mapping[str, float]
     tower: ViewerTower | None = None
     vectors: VectorTable | None = None
-    _weight: Float32 = field(init=False, repr=False, compare=False)  # [len(COLUMNS)]
+    generators: Mapping[str, ScoresAny] = field(default_factory=dict)  # the other ones
+    names: tuple[str, ...] = field(init=False)  # [c] of the columns
+    _weight: Float32 = field(init=False, repr=False, compare=False)  # [c]
 
     def __post_init__(self) -> None:
-        weight = np.array([self.weights.get(name, 0.0) for name in COLUMNS], np.float32)
+        object.__setattr__(self, "names", (*COLUMNS, *self.generators))
+        weight = np.array([self.weights.get(name, 0.0) for name in self.names], np.float32)
         object.__setattr__(self, "_weight", weight)
 
     def columns(self, query: Query, candidates: Candidates, *, with_tower: bool = True) -> Float32:
-        """float32[n, len(COLUMNS)]; without the tower its column is zero."""
+        """float32[n, c]; without the tower its columns and those of other generators are zero."""
         n = len(candidates)
         if not n:
-            return np.zeros((0, len(COLUMNS)), np.float32)
+            return np.zeros((0, len(self.names)), np.float32)
         tower = np.zeros(n, np.float32)
         if with_tower and self.tower is not None and self.vectors is not None:
             tower = self.vectors.products(candidates.item_id, self.tower.vector(query))
@@ -70,15 +79,25 @@ class Blend:
         if near is None:
             near = np.zeros(n, np.float32)
         counts = self.counters.read(candidates.item_id, query.request.time_us, _COUNTS)
-        return _columns(tower, near, counts, np.log1p(counts), len(query.user.history))
+        rows = _columns(
+            tower, near, counts, np.log1p(counts), len(query.user.history), len(self.names)
+        )
+        if with_tower:
+            for place, generator in enumerate(self.generators.values(), len(COLUMNS)):
+                rows[:, place] = generator.scores(query, candidates.item_id)
+        return rows
 
     def scored(
         self, query: Query, candidates: Candidates, *, with_tower: bool = True
     ) -> Candidates:
-        """The candidates with the columns "tower" and "blend"."""
+        """The candidates with the columns "tower", "blend" and one by the name of each other generator."""
         rows = self.columns(query, candidates, with_tower=with_tower)
         tower, blend = _scores(rows, self._weight)
-        return candidates.with_columns(tower=tower, blend=blend)
+        others = {
+            name: np.ascontiguousarray(rows[:, place])
+            for place, name in enumerate(self.generators, len(COLUMNS))
+        }
+        return candidates.with_columns(tower=tower, blend=blend, **others)
 
     def save(self, folder: Path) -> None:
         """Writes blend.json."""
@@ -88,10 +107,11 @@ class Blend:
 
 @compiled
 def _columns(
-    tower: Float32, near: Float32, counts: Float64, logs: Float64, n_history: int
+    tower: Float32, near: Float32, counts: Float64, logs: Float64, n_history: int, n_columns: int
 ) -> Float32:
-    """float32[n, len(COLUMNS)] of the cosines [n], item-to-item sums [n] (NaN: not proposed by it), _COUNTS [n, 6] and their log1p."""
-    rows = np.empty((len(tower), len(COLUMNS)), np.float32)
+    """float32[n, n_columns], those of COLUMNS filled: of the cosines [n], item-to-item sums [n] (NaN: not proposed by it), _COUNTS [n, 6]
+    and their log1p."""
+    rows = np.zeros((len(tower), n_columns), np.float32)
     for i in range(len(tower)):
         rows[i, 0] = tower[i]
         rows[i, 1] = 0.0 if np.isnan(near[i]) else near[i]

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from upnext.policy.config import PolicyConfig
 from upnext.ranking.config import DEFAULT_WEIGHTS
+from upnext.retrieval.config import TRAINED
+
+SOURCES: Final = (
+    "relevant", "item_to_item", "popular", "trending", "local", "fresh", "followed", *TRAINED,
+)  # fmt: skip
 
 
 class HttpSourceConfig(BaseModel):

@@ -87,6 +87,7 @@ class Surface:
     policy: Policy
     policy_version: str
     policy_settings: str  # as JSON, for the log of slates
+    missing: tuple[str, ...] = ()  # sources that the settings ask for and the release does not have
     arms: Mapping[str, str] = field(default_factory=dict)  # {experiment: arm} of its viewers
     corpus: Corpus | None = None  # what its viewers may see, while creators are in arms too
     rival: Rival | None = None
@@ -124,6 +125,7 @@ class Pipeline:
         surface = self.surface(request.surface)
         query = self._query(request, surface)
         trace.degraded.extend(query.degraded)
+        trace.degraded.extend(f"source:{name}" for name in surface.missing)
         if cheap:
             trace.degraded.append("cheap")
         trace.stage_ms["hydrate"] = timer.lap()

@@ -4,11 +4,13 @@ content/     ContentEncoder          retrieval/   the two-tower export
 static.npz   content in few columns  index/       FaissIndex over item vectors
 features.json  vocabulary            covisits/    item-to-item neighbours
 blend/       weights of the merge    ranker/      the ranker's graph
+generators/  by source: what else was trained, each with item_vectors.npy and index/
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,9 +21,12 @@ from upnext.core.types import Bool, Float32, Int64, Query
 from upnext.features.context import Vocabulary
 from upnext.features.vector_table import VectorTable
 from upnext.pipeline.blend import load_weights
+from upnext.pipeline.trained import Trained, generator_of
 from upnext.ranking.onnx_ranker import OnnxRanker
+from upnext.retrieval.config import TRAINED
 from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.user_tower import UserTower
 
 
@@ -85,6 +90,7 @@ class ReleaseParts:
     vectors: VectorTable
     static: VectorTable
     index: FaissIndex
+    generators: Mapping[str, Trained]  # besides the two-tower network
     neighbours: Neighbours
     blend_weights: dict[str, float]
     ranker: OnnxRanker | None
@@ -111,6 +117,7 @@ class ReleaseParts:
             vectors=VectorTable(vectors),
             static=VectorTable(np.load(folder / "static.npy", mmap_mode="c")),
             index=FaissIndex.load(folder / "index"),
+            generators=_generators(folder / "generators"),
             neighbours=Neighbours.load(folder / "covisits"),
             blend_weights=load_weights(folder / "blend"),
             ranker=OnnxRanker.load(folder / "ranker", threads) if has_ranker else None,
@@ -118,7 +125,13 @@ class ReleaseParts:
             change_seq=int(meta["change_seq"]),
         )
 
-    def bring(self, item_id: Int64, rows: list[dict[str, object]], is_active: Bool) -> None:
+    def bring(
+        self,
+        item_id: Int64,
+        rows: list[dict[str, object]],
+        codes: VideoCodes,
+        is_active: Bool,
+    ) -> None:
         """Takes in videos that came or changed later; a trained video keeps its vectors, any other gets them from its content.
 
         rows: as CatalogView.videos gives them; is_active bool[m]: which may be retrieved."""
@@ -133,6 +146,17 @@ class ReleaseParts:
         self.index.remove(item_id)
         active = item_id[is_active]
         self.index.add(active, self.vectors.rows(active))
+        for trained in self.generators.values():
+            trained.bring(item_id, content, codes, new, is_active)
+
+
+def _generators(folder: Path) -> dict[str, Trained]:
+    """{source: its trained generator} of those that the release holds."""
+    return {
+        name: Trained.load(generator_of(name, folder / name), folder / name)
+        for name in TRAINED
+        if (folder / name).exists()
+    }
 
 
 def write_catalog_marks(folder: Path, described: Bool, change_seq: int, words: Vocabulary) -> None:

@@ -22,7 +22,6 @@ from upnext.core.randomness import key_of, rng_for
 from upnext.core.types import NO_ITEMS, Candidates, Float32, Int64, Query
 from upnext.features.replay import Replayed
 from upnext.pipeline.assemble import Assembled
-from upnext.pipeline.blend import COLUMNS as BLEND_COLUMNS
 from upnext.pipeline.blend import best_blended
 from upnext.pipeline.recommend import Pipeline
 from upnext.ranking.rows import RankerRows, numbered
@@ -70,6 +69,7 @@ class GatheredRows:
     ranker: RankerRows
     blend: Float32  # [m, b]
     choices: Choices
+    blend_names: tuple[str, ...]  # [b]
 
 
 @dataclass
@@ -210,17 +210,17 @@ def _rows(columns: _Columns, assembled: Assembled) -> GatheredRows:
         user_names=plan.user_names,
         item_names=plan.item_names,
     )
-    return GatheredRows(
-        ranker, _joined(columns.blend, len(BLEND_COLUMNS)), _chosen(columns.choices)
-    )
+    names = assembled.pipeline.blend.names
+    chosen = _chosen(columns.choices, len(names))
+    return GatheredRows(ranker, _joined(columns.blend, len(names)), chosen, names)
 
 
-def _chosen(parts: Sequence[Choices]) -> Choices:
+def _chosen(parts: Sequence[Choices], width: int) -> Choices:
     """All parts' choices in order of time; requests of one instant in order of viewers."""
     none = np.zeros(0, np.int64)
     group = np.concatenate([none, *(p.group for p in parts)])
     time_us = np.concatenate([none, *(p.time_us for p in parts)])
-    blend = _joined([p.blend for p in parts], len(BLEND_COLUMNS))
+    blend = _joined([p.blend for p in parts], width)
     label = np.concatenate([np.zeros(0, np.float32), *(p.label for p in parts)])
     order = np.lexsort((group, time_us))
     return Choices(blend[order], label[order], group[order], time_us[order])
@@ -254,7 +254,8 @@ def merged_rows(parts: Sequence[GatheredRows]) -> GatheredRows:
     return GatheredRows(
         ranker.take(order),
         np.concatenate([p.blend for p in parts])[order],
-        _chosen([p.choices for p in parts]),
+        _chosen([p.choices for p in parts], len(parts[0].blend_names)),
+        parts[0].blend_names,
     )
 
 

@@ -48,6 +48,17 @@ class VideoCodes:
     def __len__(self) -> int:
         return len(self.category)
 
+    def where(self, mask: Bool) -> VideoCodes:
+        """The videos where mask bool[i] holds."""
+        return VideoCodes(
+            self.category[mask],
+            self.creator[mask],
+            self.language[mask],
+            self.duration_s[mask],
+            self.is_premium[mask],
+            self.uploaded_us[mask],
+        )
+
     @staticmethod
     def of(view: Coded, item_id: Int64) -> VideoCodes:
         """The codes of these videos, in their order."""

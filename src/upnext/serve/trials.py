@@ -24,8 +24,7 @@ from upnext.evaluate.experiments.definition import (
 from upnext.evaluate.experiments.store import ExperimentStore, Version
 from upnext.events.slate import INTERLEAVED
 from upnext.filters.own_corpus import Split
-from upnext.pipeline.assemble import SOURCES
-from upnext.pipeline.config import SurfaceConfig
+from upnext.pipeline.config import SOURCES, SurfaceConfig
 from upnext.pipeline.serving import Serving
 from upnext.pipeline.variants import Arms, Variant
 from upnext.ranking.tasks import TASKS

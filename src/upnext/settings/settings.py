@@ -18,7 +18,7 @@ from pydantic.json_schema import SkipJsonSchema
 from upnext.core.errors import InvalidInput
 from upnext.features.config import FeaturesConfig
 from upnext.filters.config import FiltersConfig
-from upnext.pipeline.config import HOME, SHORTS, UPNEXT, PipelineConfig, SurfaceConfig
+from upnext.pipeline.config import HOME, SHORTS, SOURCES, UPNEXT, PipelineConfig, SurfaceConfig
 from upnext.ranking.config import RankingConfig
 from upnext.retrieval.config import RetrievalConfig
 
@@ -233,9 +233,16 @@ def parse(data: dict[str, Any], name: str, root: Path) -> Settings:
     if "root" in data:
         raise InvalidInput(f"{name}: unknown key 'root'")
     try:
-        return Settings.model_validate({**data, "root": root})
+        settings = Settings.model_validate({**data, "root": root})
     except ValidationError as error:
         raise InvalidInput("\n".join(_line(name, e) for e in error.errors())) from error
+    known = (*SOURCES, *settings.pipeline.http_sources)
+    for surface, config in settings.surfaces.items():
+        for source in sorted(config.sources.keys() - known):
+            raise InvalidInput(
+                f"{name}: unknown source 'surfaces.{surface}.sources.{source}'{nearest(source, known)}"
+            )
+    return settings
 
 
 def _line(name: str, error: Any) -> str:

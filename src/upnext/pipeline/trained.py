@@ -1,0 +1,83 @@
+"""A trained generator of a release as it serves: who embeds viewers, the videos' vectors and their index."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from upnext.core.types import Bool, Float32, Int64, Query
+from upnext.features.vector_table import VectorTable
+from upnext.retrieval.generator import Generator
+from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.material import VideoCodes
+from upnext.retrieval.nearest import Embeds
+
+
+def generator_of(name: str, folder: Path) -> Generator:
+    """The generator that a training job exported under this name."""
+    match name:
+        case _:
+            raise AssertionError(f"no generator {name!r}")
+
+
+class Remembered:
+    """Embeds each query once, however many stages ask."""
+
+    def __init__(self, generator: Embeds) -> None:
+        self._generator = generator
+        self._last: tuple[Query, Float32] | None = None
+
+    def vectors(self, query: Query) -> Float32:
+        """float32[q, d]."""
+        last = self._last
+        if last is not None and last[0] is query:
+            return last[1]
+        vectors = self._generator.vectors(query)
+        self._last = (query, vectors)
+        return vectors
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A generator with its videos. Tables and index grow with videos that came later."""
+
+    generator: Generator
+    vectors: VectorTable
+    index: FaissIndex
+
+    @staticmethod
+    def load(generator: Generator, folder: Path) -> Trained:
+        """The generator that was read from a release's folder of its own, with item_vectors.npy and index/ there."""
+        vectors = np.load(folder / "item_vectors.npy", mmap_mode="c")
+        return Trained(generator, VectorTable(vectors), FaissIndex.load(folder / "index"))
+
+    def bring(
+        self, item_id: Int64, content: Float32, codes: VideoCodes, is_new: Bool, is_active: Bool
+    ) -> None:
+        """Takes in videos that came or changed: new ones get vectors where the generator has some for them, active ones can be found."""
+        ids, vectors = self.generator.bring(item_id[is_new], content[is_new], codes.where(is_new))
+        self.vectors.put(ids, vectors)
+        self.index.remove(item_id)
+        has_vector = ~is_new | np.isin(item_id, ids)
+        active = item_id[is_active & has_vector]
+        rows = self.vectors.rows(active)
+        known = rows.any(axis=1)  # a video of the release may have none either
+        self.index.add(active[known], rows[known])
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What a generator says of any video, whoever proposed it."""
+
+    embeds: Embeds
+    vectors: VectorTable
+
+    def scores(self, query: Query, item_id: Int64) -> Float32:
+        """float32[n]: the largest inner product with a query vector; 0 without one, and for a video without a vector."""
+        found = np.zeros(len(item_id), np.float32)
+        for number, vector in enumerate(self.embeds.vectors(query)):  # few: one or three
+            products = self.vectors.products(item_id, vector)
+            found = products if number == 0 else np.maximum(found, products)
+        return found
