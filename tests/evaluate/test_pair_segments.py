@@ -8,7 +8,7 @@ import numpy as np
 
 from upnext.core.types import Flag
 from upnext.evaluate.pair_segments import pair_segments
-from upnext.evaluate.segments import value_segments
+from upnext.evaluate.segments import taste_segments, value_segments
 from upnext.evaluate.split import time_split
 
 from .worlds import showings_of
@@ -59,3 +59,16 @@ def test_the_largest_words_stand_apart_and_the_rest_together() -> None:
         "country=a": 2, "country=b": 2, "country=other": 1, "country=unknown": 1,
     }  # fmt: skip
     assert value_segments("country", np.array(["", ""]), 2) == {}
+
+
+def test_niche_viewers_are_those_whose_earlier_videos_were_shown_least() -> None:
+    """Videos 0 to 4 are shown to both, 5 to 9 to the second viewer alone; the third saw too little to tell."""
+    first = [(user, item, 10, HIT) for user in (0, 1) for item in range(5)]
+    second = [(1, item, 20, HIT) for item in range(5, 10)]
+    late = [(user, 10, 150, HIT) for user in (0, 1, 2)]
+    split = time_split(showings_of([*first, *second, (2, 0, 30, HIT), *late], 3), 100)
+    many = Videos(11, np.ones(11, np.float32), np.zeros(11, np.int64), np.zeros(11, np.int32))
+    masks = pair_segments(split, many, [None] * 3)
+    assert masks["taste=niche"].tolist() == [False, True, False]
+    assert masks["taste=mainstream"].tolist() == [True, False, False]
+    assert taste_segments(np.full(4, np.nan)) == {}

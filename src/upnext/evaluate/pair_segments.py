@@ -10,11 +10,17 @@ from typing import Protocol
 
 import numpy as np
 
-from upnext.core.types import Array, Bool, Float32, Int64
-from upnext.evaluate.segments import decile_segments, value_segments, viewer_segments
+from upnext.core.types import Array, Bool, Float32, Float64, Int64
+from upnext.evaluate.segments import (
+    decile_segments,
+    taste_segments,
+    value_segments,
+    viewer_segments,
+)
 from upnext.evaluate.split import Split
 from upnext.evaluate.window import showings_before
 
+LEAST_SEEN = 5  # videos from which a taste can be told
 N_WORDS = 5  # countries and languages apart; the rest is "other"
 
 
@@ -37,10 +43,11 @@ def pair_segments(
 ) -> dict[str, Bool]:
     """{name: bool[p]} over the pairs of the split's truth; countries: of the u cases' requests.
 
-    Viewers new or known by their seen videos, the largest countries, duration deciles, deciles of the video's showings in
+    Viewers new or known by their seen videos, niche and mainstream ones by how popular those were, the largest countries, duration deciles, deciles of the video's showings in
     training, the largest languages, and videos without a showing there or uploaded after the list was asked for."""
     case, item_id = split.truth.users(), split.truth.item_id
-    shown = showings_before(split, videos.n_items)[item_id]
+    n_shown = showings_before(split, videos.n_items)
+    shown = n_shown[item_id]
     uploaded_us = videos.uploaded_us[item_id]
     said = np.array([country or "" for country in countries], np.str_)[case]
     codes = videos.language[item_id]
@@ -57,9 +64,18 @@ def pair_segments(
     }
     return {
         **viewer_segments(split.seen.counts()[case]),
+        **taste_segments(_mean_popularity(split, n_shown)[case]),
         **{name: mask for name, mask in cold.items() if mask.any()},
         **value_segments("country", said, N_WORDS),
         **value_segments("language", languages[codes + 1], N_WORDS),
         **decile_segments("duration", videos.duration_s[item_id]),
         **decile_segments("popularity", shown),
     }
+
+
+def _mean_popularity(split: Split, n_shown: Int64) -> Float64:
+    """float64[u]: the mean log of 1 + showings of what each case's viewer saw before; NaN for those who saw too little to tell."""
+    seen = split.seen
+    total = np.bincount(seen.users(), np.log1p(n_shown[seen.item_id]), seen.n_users)
+    counts = seen.counts()
+    return np.where(counts >= LEAST_SEEN, total / np.maximum(counts, 1), np.nan)

@@ -14,6 +14,18 @@ def viewer_segments(n_seen: Array) -> dict[str, Bool]:
     return {"viewer=new": is_new, "viewer=known": ~is_new}
 
 
+def taste_segments(mean_popularity: Array) -> dict[str, Bool]:
+    """{"taste=niche", "taste=mainstream": bool[m]}: the viewers of least and of most popular tastes, a quarter each; NaN [m] in neither.
+
+    mean_popularity [m]: of what each row's viewer watched before. Empty groups are left out."""
+    values = np.asarray(mean_popularity, np.float64)
+    if not np.isfinite(values).any():
+        return {}
+    low, high = np.nanquantile(values, (0.25, 0.75))
+    masks = {"taste=niche": values <= low, "taste=mainstream": values >= high}
+    return {key: mask for key, mask in masks.items() if mask.any()}
+
+
 def decile_segments(name: str, values: Array) -> dict[str, Bool]:
     """{"<name>_decile=1" .. "=10", "<name>=unknown": bool[m]}, lowest first, equal values together; empty ones are left out."""
     values = np.asarray(values, np.float64)
