@@ -63,7 +63,7 @@ def test_serving_answers_where_no_training_library_is_installed(tmp_path: Path) 
 
 
 def test_the_guard_of_the_test_above_would_notice() -> None:
-    text = f"{WITHOUT_TRAINING}\nimport upnext.retrieval.two_tower"
+    text = f"{WITHOUT_TRAINING}\nimport upnext.retrieval.two_tower.network"
     done = subprocess.run([sys.executable, "-c", text], capture_output=True, text=True)
     assert "not part of a serving installation" in done.stderr
 

@@ -9,7 +9,7 @@ from upnext.core.clock import DAY_US
 from upnext.core.types import Flag
 from upnext.retrieval.config import TwoTowerConfig
 from upnext.retrieval.training_rows import cap_of, labels_of, strictly_before
-from upnext.retrieval.user_inputs import windows
+from upnext.retrieval.two_tower.user_inputs import windows
 
 SHOWN, RELEVANT = Flag.IMPRESSION, Flag.IMPRESSION | Flag.LIKE
 logs = st.lists(

@@ -11,12 +11,12 @@ from upnext.core.errors import InvalidInput
 from upnext.core.randomness import rng_for
 from upnext.core.types import Flag, Query, User
 from upnext.features.context import ContextEncoder, Vocabulary
-from upnext.retrieval.batches import BatchReader
 from upnext.retrieval.checkpoint import checksum_of
 from upnext.retrieval.config import TwoTowerConfig
 from upnext.retrieval.training_rows import labels_of
-from upnext.retrieval.two_tower_learner import TwoTowerLearner, _tensors
-from upnext.retrieval.user_tower import UserTower
+from upnext.retrieval.two_tower.batches import BatchReader
+from upnext.retrieval.two_tower.learner import TwoTowerLearner, _tensors
+from upnext.retrieval.two_tower.user_tower import UserTower
 
 N_ITEMS, N_USERS, N_TASTES = 40, 60, 4
 ENCODER = ContextEncoder(Vocabulary.learn({"surface": ["home"]}))

@@ -10,7 +10,7 @@ from upnext.core.id_set import IdSet
 from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.item_to_item import ItemToItem
 from upnext.retrieval.short_list import ShortList, first_open, first_unseen, walk
-from upnext.retrieval.user_tower import pooled_groups
+from upnext.retrieval.two_tower.user_tower import pooled_groups
 
 some_ids = st.lists(st.integers(0, 30), max_size=40).map(lambda ids: np.array(ids, np.int64))
 

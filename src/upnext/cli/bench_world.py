@@ -173,7 +173,7 @@ def _content(folder: Path, view: CatalogView, settings: Settings) -> None:
 def _towers(target: Path, settings: Settings, vocabulary: Vocabulary, vectors: Float32) -> None:
     """The two-tower export of an all but untrained network, its tables swapped for a million rows."""
     from upnext.content.encoder import ContentEncoder
-    from upnext.retrieval.two_tower_learner import TwoTowerLearner
+    from upnext.retrieval.two_tower.learner import TwoTowerLearner
 
     n_content = ContentEncoder.load(target.parent / "content").size
     config = settings.retrieval.two_tower.model_copy(update={"epochs": 1})

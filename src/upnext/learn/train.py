@@ -60,7 +60,7 @@ from upnext.retrieval.checkpoint import read_checkpoint
 from upnext.retrieval.covisits import neighbours_of
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material, VideoCodes
-from upnext.retrieval.two_tower_learner import CHECKPOINT, TwoTowerLearner
+from upnext.retrieval.two_tower.learner import CHECKPOINT, TwoTowerLearner
 from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 

@@ -27,7 +27,7 @@ from upnext.retrieval.config import TRAINED
 from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import VideoCodes
-from upnext.retrieval.user_tower import UserTower
+from upnext.retrieval.two_tower.user_tower import UserTower
 
 
 class OncePerQuery:

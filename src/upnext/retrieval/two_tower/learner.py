@@ -19,13 +19,13 @@ from upnext.core.protocols import NoProgress, Progress
 from upnext.core.types import Array, Float32
 from upnext.features.context import ContextEncoder
 from upnext.features.showings import Showings
-from upnext.retrieval.batches import Batch, BatchReader
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.config import TwoTowerConfig
 from upnext.retrieval.softmax import Proposal, sampled_softmax
 from upnext.retrieval.training_rows import Labels, labels_of
-from upnext.retrieval.two_tower import TwoTower
-from upnext.retrieval.two_tower_export import export_towers
+from upnext.retrieval.two_tower.batches import Batch, BatchReader
+from upnext.retrieval.two_tower.export import export_towers
+from upnext.retrieval.two_tower.network import TwoTower
 
 CHECKPOINT: Final = "two_tower.npz"
 FORMAT: Final = 1
@@ -209,7 +209,7 @@ class TwoTowerLearner:
         return {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
 
     def export(self, folder: Path) -> None:
-        """Writes what serving reads (two_tower_export.py lists the files)."""
+        """Writes what serving reads (export.py lists the files)."""
         network = self._built().cpu().eval()
         assert self._encoder is not None
         export_towers(network, self._encoder, checksum_of(self.snapshot()), folder)

@@ -17,7 +17,7 @@ from upnext.features.context import ContextEncoder
 from upnext.features.showings import Showings
 from upnext.retrieval.config import TwoTowerConfig
 from upnext.retrieval.training_rows import Labels
-from upnext.retrieval.user_inputs import (
+from upnext.retrieval.two_tower.user_inputs import (
     Group,
     age_columns,
     groups_of,

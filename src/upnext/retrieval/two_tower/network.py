@@ -3,7 +3,7 @@
 A video's input vector is content_mlp(content) + its id embedding; the id part is dropped at random in training, so that a video
 whose id was never trained has a place from its content at once. The same input vectors are pooled as a viewer's history (tied
 embeddings). Both outputs are L2-normalised; the score is their cosine over the temperature, and serving adds no correction.
-`two_tower_learner` trains it, `two_tower_export` writes what serving reads.
+`learner` trains it, `export` writes what serving reads.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from upnext.retrieval.config import TwoTowerConfig
-from upnext.retrieval.user_inputs import N_AGE, groups_of, row_size
+from upnext.retrieval.two_tower.user_inputs import N_AGE, groups_of, row_size
 
 
 class ItemTower(nn.Module):

@@ -18,7 +18,7 @@ from upnext.core.errors import expected
 from upnext.core.types import Bool, Float32, Int64, Query, UInt16
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.retrieval.config import TwoTowerConfig
-from upnext.retrieval.user_inputs import groups_of, mean_of, serving_row, token_rows
+from upnext.retrieval.two_tower.user_inputs import groups_of, mean_of, serving_row, token_rows
 
 
 class UserTower:

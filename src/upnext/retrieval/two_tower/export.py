@@ -20,8 +20,8 @@ from torch import Tensor, nn
 
 from upnext.core.types import Float32
 from upnext.features.context import ContextEncoder
-from upnext.retrieval.two_tower import TwoTower
-from upnext.retrieval.user_inputs import row_size
+from upnext.retrieval.two_tower.network import TwoTower
+from upnext.retrieval.two_tower.user_inputs import row_size
 
 FORMAT: Final = 1  # of the files
 CHUNK: Final = 65_536  # videos at a time
