@@ -12,7 +12,7 @@ from upnext.core.randomness import rng_for
 from upnext.core.types import Flag, Query, User
 from upnext.features.context import ContextEncoder, Vocabulary
 from upnext.retrieval.checkpoint import checksum_of
-from upnext.retrieval.config import TwoTowerConfig
+from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.training_rows import labels_of
 from upnext.retrieval.two_tower.batches import BatchReader
 from upnext.retrieval.two_tower.learner import TwoTowerLearner, _tensors

@@ -38,6 +38,10 @@ class FeaturesConfig(BaseModel):
     page_slots: Annotated[int, Field(ge=1)] = Field(
         default=10, description="a log without request ids: most impressions of one page"
     )
+    n_first_viewers: Annotated[int, Field(ge=0)] = Field(
+        default=16,
+        description="first viewers kept of each video, who place it before it is trained",
+    )
     n_cached_users: Annotated[int, Field(ge=1)] = Field(
         default=20_000, description="viewers that the state's writer keeps decoded in memory"
     )

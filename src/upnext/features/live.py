@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import Final, Protocol
 
 import msgspec
@@ -26,6 +27,7 @@ from upnext.features.config import FeaturesConfig
 from upnext.features.counter_store import counter_writes, refresh_table
 from upnext.features.counters import CounterTable
 from upnext.features.event_rows import ReadLog, events_of, history_rows
+from upnext.features.first_viewers import FirstViewer, FirstViewers, first_viewers
 from upnext.features.ring import history_of
 from upnext.features.seen_days import SeenDays
 from upnext.features.session import ServedSlate, Session, served_of
@@ -85,6 +87,7 @@ class StateWriter:
         self._session_names: OrderedDict[str, list[str]] = OrderedDict()
         self.counters = CounterTable()
         refresh_table(self.counters, self._store)
+        self._first = FirstViewers(self._store, self._config.n_first_viewers)
         self._is_behind = False
 
     def apply(self, events: Sequence[Event], slates: Sequence[ServedSlate], log_seq: int) -> None:
@@ -118,6 +121,10 @@ class StateWriter:
             touched[event.user_id] = viewer
             for delta in viewer.state.apply(event):
                 self.counters.add(*delta)
+                if delta.counter == "relevant":
+                    self._first.note(
+                        event.user_id, delta.item_id, delta.time_us, is_relevant=delta.amount > 0
+                    )
             seen = viewer.state.newly_seen
             if seen is not None:
                 self._mark_seen(event.user_id, viewer, seen.day, (seen.item_id,))
@@ -137,6 +144,7 @@ class StateWriter:
             writes[user_key(user_id)] = viewer.state.to_bytes()
             self._viewers.move_to_end(user_id)
         writes.update(counter_writes(self.counters))
+        writes.update(self._first.take_writes())
         return writes
 
     def _mark_seen(self, user_id: str, viewer: _Viewer, day: int, item_ids: Iterable[int]) -> None:
@@ -156,6 +164,7 @@ class StateWriter:
             self._viewers[user_id] = _Viewer(state)
 
     def _trim(self) -> None:
+        self._first.trim()
         while len(self._viewers) > self._config.n_cached_users:
             self._viewers.popitem(last=False)
         for cache in (self._sessions, self._session_names):
@@ -302,6 +311,21 @@ class StateReader:
         if not request.session_id and session is not None and self._is_over(session, request):
             session = None
         return Query(request, user, served=served_of(session))
+
+    def hydrate_past(self, request: Request) -> Query:
+        """As `hydrate`, with the history's rows strictly before the request's time alone: a viewer as they were, by what is kept of them.
+
+        For embedding viewers of the past: seen videos, controls and searches are those of now."""
+        query = self.hydrate(request)
+        history = query.user.history
+        return replace(
+            query,
+            user=replace(query.user, history=history.where(history.time_us < request.time_us)),
+        )
+
+    def first_viewers(self, item_ids: Sequence[int]) -> list[list[FirstViewer]]:
+        """Each video's first viewers, none for none. Raises Unavailable."""
+        return first_viewers(self._store, item_ids)
 
     def _user(self, user_id: str, profile: Profile, data: bytes | None) -> User:
         if data is None:

@@ -2,7 +2,7 @@
 
 user/<user> the viewer; seen/<user>\\0<day> videos seen that day; sess/<user>\\0<session> what a session was served, and
 sessions/<user> which sessions are kept; cnt/<block> counters of 64 videos, cntlog/<page> how many deltas each block has taken (so
-that a reader fetches what changed, and every key is a function of the log alone), cnt/pages how many such pages there are.
+that a reader fetches what changed, and every key is a function of the log alone), cnt/pages how many such pages there are; first/<item_id> a video's first viewers.
 """
 
 from __future__ import annotations
@@ -42,6 +42,11 @@ def block_key(block: int) -> bytes:
 def page_key(page: int) -> bytes:
     """Of a page of block versions."""
     return b"cntlog/%d" % page
+
+
+def first_key(item_id: int) -> bytes:
+    """Of a video's first viewers."""
+    return b"first/%d" % item_id
 
 
 def _part(text: str) -> bytes:

@@ -42,7 +42,7 @@ class OncePerQuery:
         last = self._last
         if last is not None and last[0] is query:
             return last[1]
-        vector = self._tower.vector(query)
+        vector: Float32 = self._tower.vectors(query)[0]
         self._last = (query, vector)
         return vector
 
@@ -132,20 +132,19 @@ class ReleaseParts:
         codes: VideoCodes,
         is_active: Bool,
     ) -> None:
-        """Takes in videos that came or changed later; a trained video keeps its vectors, any other gets them from its content.
+        """Takes in videos that came or changed later; a trained video keeps its vector, any other gets a place from what is known of it.
 
         rows: as CatalogView.videos gives them; is_active bool[m]: which may be retrieved."""
         content = self.content.encode(rows)
         self.static.put(item_id, self.reduction.apply(content))
+        ids, vectors = self.tower.bring(item_id, content, codes)
+        self.vectors.put(ids, vectors)
+        has_place = ~self.tower.are_new(item_id) | np.isin(item_id, ids)
+        self.index.remove(item_id)
+        active = item_id[is_active & has_place]
+        self.index.add(active, self.vectors.rows(active))
         new = item_id >= self.n_items
         new[~new] = ~self.described[item_id[~new]]
-        if new.any():
-            inputs, vectors = self.tower.embed_new(content[new])
-            self.tower.put(item_id[new], inputs)
-            self.vectors.put(item_id[new], vectors)
-        self.index.remove(item_id)
-        active = item_id[is_active]
-        self.index.add(active, self.vectors.rows(active))
         for trained in self.generators.values():
             trained.bring(item_id, content, codes, new, is_active)
 

@@ -28,6 +28,7 @@ from upnext.pipeline.assemble import (
     bring,
     bring_later,
 )
+from upnext.pipeline.first_views import FirstViews
 from upnext.pipeline.ladder import votes
 from upnext.pipeline.recommend import Pipeline
 from upnext.pipeline.release_parts import ReleaseParts
@@ -57,6 +58,7 @@ class Serving:
         self._lock = threading.Lock()  # of the swap and of what changes the release's tables
         self._refused: str | None = None
         self._trials: Trials = NoTrials()
+        self._of_release: dict[str, FirstViews] = {}  # by release_id
         self._of_arms: dict[str, Assembled] = {}  # by release_id: those that arms serve
         self._assembled = self._first()
         self._answering = self._made()
@@ -96,11 +98,28 @@ class Serving:
         return changed
 
     def follow_counters(self) -> None:
-        """Reads changed counters and makes the popularity-like lists anew."""
+        """Reads changed counters, makes the popularity-like lists anew and moves new videos to where their first viewers are."""
         if self._reader is not None:
             self._reader.refresh_counters()
         for assembled in self._all():
             assembled.refresh_lists(self._clock.now_us())
+        with self._lock:
+            for first_views in self._first_views():
+                first_views.follow(self._clock.now_us())
+
+    def _first_views(self) -> list[FirstViews]:
+        """Of each release that serves; what is known of the viewers of one that went is forgotten."""
+        if self._reader is None:
+            return []
+        kept: dict[str, FirstViews] = {}
+        for one in self._all():
+            if one.release is not None:
+                name = one.pipeline.release_id
+                kept[name] = self._of_release.get(name) or FirstViews(
+                    one.release, self._parts.view, self._reader
+                )
+        self._of_release = kept
+        return list(kept.values())
 
     def follow_trials(self, trials: Trials) -> None:
         """Swaps in the experiments that run; a release that only an arm serves is loaded beside the current one.

@@ -74,12 +74,15 @@ class VideoCodes:
 
 @dataclass(frozen=True)
 class Material:
-    """Everything up to an instant. Content and codes are by item_id and as long as each other."""
+    """Everything up to an instant. Content and codes are by item_id and as long as each other.
+
+    since_us: what a fine-tuning learns from; earlier showings are what viewers had seen by then, and no examples."""
 
     showings: Showings
     content: Float32  # [i, c]
     context: ContextEncoder
     videos: VideoCodes
+    since_us: int = 0
 
     @property
     def n_items(self) -> int:

@@ -9,7 +9,7 @@ from upnext.retrieval.short_list import Allowed, all_allowed
 
 
 class ViewerTower(Protocol):
-    """What embeds viewers (retrieval.user_tower.UserTower)."""
+    """What embeds viewers (retrieval.two_tower.user_tower.UserTower)."""
 
     def vector(self, query: Query) -> Float32: ...
 

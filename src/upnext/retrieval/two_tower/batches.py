@@ -12,12 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from upnext.core.randomness import rng_for
-from upnext.core.types import Bool, Float32, Int64
-from upnext.features.context import ContextEncoder
+from upnext.core.types import Bool, Flag, Float32, Int64
 from upnext.features.showings import Showings
-from upnext.retrieval.config import TwoTowerConfig
+from upnext.retrieval.material import Material
 from upnext.retrieval.training_rows import Labels
+from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.two_tower.user_inputs import (
+    N_AGE,
     Group,
     age_columns,
     groups_of,
@@ -37,6 +38,10 @@ class Batch:
     age: Float32  # [b, 3]
     candidate: Int64  # local [b + n_uniform]; the first b are the examples' own positives
     weight: Float32  # [b]
+    is_positive: Float32  # [b] 0: an explicit dislike
+    user: Int64  # [b] whose example it is
+    skipped: Int64  # local [b]: a video shown and not watched, where has_skipped
+    has_skipped: Float32  # [b] of a relevant showing, with such a video behind it
 
 
 class BatchReader:
@@ -44,17 +49,15 @@ class BatchReader:
 
     def __init__(
         self,
-        showings: Showings,
+        material: Material,
         labels: Labels,
-        encoder: ContextEncoder,
         config: TwoTowerConfig,
-        n_items: int,
     ) -> None:
-        self._showings = showings
+        self._showings = showings = material.showings
         self._labels = labels
         self._config = config
-        self._n_items = n_items
-        self._encoder = encoder
+        self._n_items = material.n_items
+        self._encoder = material.context
         self._members = {group.name: _members(showings, group) for group in groups_of(config)}
 
     def n_batches(self) -> int:
@@ -82,17 +85,37 @@ class BatchReader:
             source = rows[place] if len(rows) else np.zeros_like(place)
             history[group.name] = (self._showings.item_id[source], is_there)
         uniform = rng.integers(0, self._n_items, config.n_uniform)
-        candidate = np.concatenate([self._showings.item_id[row], uniform])
-        items, history, candidate = _localised(history, candidate, self._n_items)
+        skipped, has_skipped = self._skipped(chosen)
+        n = len(row)
+        named = np.concatenate([self._showings.item_id[row], uniform, skipped])
+        items, history, named = _localised(history, named, self._n_items)
         return Batch(
             items,
             history,
             self._searches(row),
             self._context(row),
-            age_columns(labels.age_d[chosen], labels.is_history[chosen]),
-            candidate,
+            self._age(chosen),
+            named[: n + len(uniform)],
             labels.weight[chosen],
+            labels.is_positive[chosen].astype(np.float32),
+            self._showings.user[row],
+            named[n + len(uniform) :],
+            has_skipped,
         )
+
+    def _skipped(self, chosen: Int64) -> tuple[Int64, Float32]:
+        """(item_id int64[b], has_skipped float32[b]); where there is none, or no term asks for it, the row's own video."""
+        labels, showings = self._labels, self._showings
+        row, skipped = labels.row[chosen], labels.skipped[chosen]
+        is_relevant = (showings.flags[row] & np.uint16(Flag.RELEVANT)) != 0
+        has = (skipped >= 0) & is_relevant & (self._config.hard_weight > 0)
+        return showings.item_id[np.where(has, skipped, row)], has.astype(np.float32)
+
+    def _age(self, chosen: Int64) -> Float32:
+        """float32[b, 3]; zeros, as when serving, where the example's age is no input."""
+        if not self._config.example_age:
+            return np.zeros((len(chosen), N_AGE), np.float32)
+        return age_columns(self._labels.age_d[chosen], self._labels.is_history[chosen])
 
     def _context(self, row: Int64) -> Float32:
         """float32[b, c]: zeros for untimed showings. Encoded batch by batch: a long log's table would not fit."""

@@ -4,6 +4,7 @@ user_tower.onnx      a user row to its vector
 item_tower.onnx      content to input and output vectors, for videos that came later
 item_inputs.npy      float32[n_items, d_in]       item_vectors.npy   float32[n_items, d]
 token_vectors.npy    float32[buckets, d_in]       retrieval.json     settings, vocabulary, sizes, checksum
+new_videos.npz       which videos are trained, and how the others are placed (new_videos.py)
 """
 
 from __future__ import annotations
@@ -18,23 +19,33 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from upnext.core.types import Float32
-from upnext.features.context import ContextEncoder
+from upnext.core.types import Bool, Float32
+from upnext.retrieval.material import Material
+from upnext.retrieval.two_tower.fit_new_videos import known_videos
 from upnext.retrieval.two_tower.network import TwoTower
+from upnext.retrieval.two_tower.new_videos import NewVideos
 from upnext.retrieval.two_tower.user_inputs import row_size
 
-FORMAT: Final = 1  # of the files
+FORMAT: Final = 2  # of the files
 CHUNK: Final = 65_536  # videos at a time
 
 
-def export_towers(network: TwoTower, encoder: ContextEncoder, checksum: str, folder: Path) -> None:
-    """Writes the files of a network on the CPU in eval mode; `checksum` is of its weights."""
+def export_towers(
+    network: TwoTower, material: Material, is_trained: Bool, checksum: str, folder: Path
+) -> None:
+    """Writes the files of a network on the CPU in eval mode; is_trained bool[n_items]; `checksum` is of its weights."""
     folder.mkdir(parents=True, exist_ok=True)
     n_items, n_content = network.features.shape
-    inputs, vectors = _all_items(network, n_items)
+    inputs, vectors = all_items(network)
+    known = known_videos(network, material, vectors, is_trained)
+    new = np.flatnonzero(~is_trained)
+    has_place, placed = NewVideos(known).placed(new, inputs[new], material.videos.creator[new])
+    vectors[new] = placed * has_place[:, None]
+    known.save(folder / "new_videos.npz")
     np.save(folder / "item_inputs.npy", inputs)
     np.save(folder / "item_vectors.npy", vectors)
     np.save(folder / "token_vectors.npy", network.tokens.weight.detach().numpy())
+    encoder = material.context
     row = torch.zeros(2, row_size(network.config, encoder.size))
     _export(network.user, row, folder / "user_tower.onnx", ["user"], ["vector"])
     content = torch.zeros(2, n_content)
@@ -64,8 +75,9 @@ def _export(
 
 
 @torch.no_grad()
-def _all_items(network: TwoTower, n_items: int) -> tuple[Float32, Float32]:
+def all_items(network: TwoTower) -> tuple[Float32, Float32]:
     """(inputs float32[n_items, d_in], vectors float32[n_items, d]) in chunks."""
+    n_items = len(network.features)
     inputs = np.zeros((n_items, network.config.input_size), np.float32)
     vectors = np.zeros((n_items, network.config.embedding_size), np.float32)
     for start in range(0, n_items, CHUNK):

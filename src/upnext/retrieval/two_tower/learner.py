@@ -13,22 +13,24 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.protocols import NoProgress, Progress
-from upnext.core.types import Array, Float32
-from upnext.features.context import ContextEncoder
-from upnext.features.showings import Showings
+from upnext.core.types import Array
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
-from upnext.retrieval.config import TwoTowerConfig
-from upnext.retrieval.softmax import Proposal, sampled_softmax
+from upnext.retrieval.material import Material
+from upnext.retrieval.pairs import unwatched_loss
 from upnext.retrieval.training_rows import Labels, labels_of
 from upnext.retrieval.two_tower.batches import Batch, BatchReader
+from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.two_tower.export import export_towers
+from upnext.retrieval.two_tower.losses import Draws, loss_of_rows, tensors_of
 from upnext.retrieval.two_tower.network import TwoTower
 
 CHECKPOINT: Final = "two_tower.npz"
-FORMAT: Final = 1
+FORMAT: Final = 2
+IDS: Final = "ids.weight"
 
 
 class TwoTowerLearner:
@@ -40,15 +42,12 @@ class TwoTowerLearner:
         self._folder = folder
         self._device = _device(config)
         self._network: TwoTower | None = None
-        self._encoder: ContextEncoder | None = None
-        self._content = np.zeros((0, 0), np.float32)
+        self._material: Material | None = None
         self._trained = np.zeros(0, bool)
 
     def learn(
         self,
-        showings: Showings,
-        content: Float32,
-        context: ContextEncoder,
+        material: Material,
         *,
         progress: Progress | None = None,
         resume: bool = False,
@@ -57,63 +56,69 @@ class TwoTowerLearner:
     ) -> Mapping[str, float]:
         """{"loss", "n_examples", "epochs"} after the configured epochs.
 
-        content float32[n_items, c] by item_id. resume goes on from the folder's checkpoint when there is one.
-        start_from: weights of an earlier network of the same shapes (a snapshot), to fine-tune on these showings.
+        resume goes on from the folder's checkpoint when there is one. start_from: a snapshot of an earlier training, to fine-tune on
+        these showings (those of material.since_us and later, where that is set); videos may have come since, none may have gone.
         stop_after ends after that many epochs (of a training that is to be resumed).
-        Raises InvalidInput for no examples, or for a checkpoint of other data or another config."""
+        Raises InvalidInput for no examples, for a snapshot of other shapes, or for a checkpoint of other data or another config."""
         progress = progress or NoProgress()
-        labels = labels_of(showings, self.config)
+        labels = labels_of(material.showings, self.config, material.since_us)
         if len(labels) < 2:
             raise expected("two-tower training", "at least 2 examples", len(labels))
-        self._prepare(showings, labels, content, context)
-        reader = BatchReader(showings, labels, context, self.config, len(content))
+        self._prepare(material, labels)
+        reader = BatchReader(material, labels, self.config)
         network = self._built()
         if start_from is not None:
-            network.load_state_dict(
-                {k: torch.from_numpy(np.array(v)) for k, v in start_from.items()}
-            )
+            self._start(start_from)
         optimisers = _optimisers(network, self.config)
-        digest = self._digest(showings, content)
-        done = self._restore(optimisers, digest) if resume else 0
-        proposal = self._proposal(showings, labels)
+        draws = Draws(material, labels, self.config, self._device)
+        digest = self._digest(material, start_from)
+        done = self._restore(optimisers, draws, digest) if resume else 0
         n_steps = reader.n_batches()
         total = (self.config.epochs - done) * n_steps
         progress.start("two-tower network", total * self.config.batch_size, "examples")
         loss = float("nan")
         for epoch in range(done, min(self.config.epochs, stop_after or self.config.epochs)):
-            loss = self._epoch(epoch, reader, proposal, optimisers, progress)
-            self._save(optimisers, digest, epoch + 1)
+            loss = self._epoch(epoch, reader, draws, optimisers, progress)
+            self._save(optimisers, draws, digest, epoch + 1)
         progress.done()
         return {"loss": loss, "n_examples": len(labels), "epochs": self.config.epochs}
 
-    def _prepare(
-        self, showings: Showings, labels: Labels, content: Float32, context: ContextEncoder
-    ) -> None:
-        if len(showings) and int(showings.item_id.max()) >= len(content):
-            raise expected("content", f"a row for item {showings.item_id.max()}", len(content))
-        self._encoder, self._content = context, content
+    def _prepare(self, material: Material, labels: Labels) -> None:
+        item_id, content = material.showings.item_id, material.content
+        if len(item_id) and int(item_id.max()) >= len(content):
+            raise expected("content", f"a row for item {item_id.max()}", len(content))
+        self._material = material
         self._trained = np.zeros(len(content), bool)
-        self._trained[showings.item_id[labels.row]] = True
+        self._trained[item_id[labels.row]] = True
         torch.manual_seed(self.config.seed)
         features = torch.from_numpy(np.ascontiguousarray(content, np.float32))
-        self._network = TwoTower(features, context.size, self.config).to(self._device)
+        self._network = TwoTower(features, material.context.size, self.config).to(self._device)
+
+    def _start(self, weights: Mapping[str, Array]) -> None:
+        """Sets the weights of an earlier network; videos that came since start as ids that were never trained."""
+        network = self._built()
+        state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
+        ids = state.get(IDS)
+        if ids is not None and len(ids) < len(self._trained):
+            state[IDS] = functional.pad(ids, (0, 0, 0, len(self._trained) - len(ids)))
+        own = network.state_dict()
+        for name in sorted(own.keys() | state.keys()):
+            was, is_now = (list(part[name].shape) if name in part else [] for part in (state, own))
+            if was != is_now:
+                raise expected(f"snapshot to start from: {name}", f"shape {is_now}", was)
+        network.load_state_dict(state)
+        self._trained |= (state[IDS] != 0).any(1).numpy()
 
     def _built(self) -> TwoTower:
         if self._network is None:
             raise InvalidInput("two-tower network: learn before you export")
         return self._network
 
-    def _proposal(self, showings: Showings, labels: Labels) -> Proposal:
-        counts = np.bincount(showings.item_id[labels.row], minlength=len(self._content))
-        share = torch.from_numpy((counts / counts.sum()).astype(np.float32)).to(self._device)
-        n_popular = min(self.config.batch_size, len(labels)) - 1
-        return Proposal(n_popular, self.config.n_uniform, share)
-
     def _epoch(
         self,
         epoch: int,
         reader: BatchReader,
-        proposal: Proposal,
+        draws: Draws,
         optimisers: list[torch.optim.Optimizer],
         progress: Progress,
     ) -> float:
@@ -121,6 +126,7 @@ class TwoTowerLearner:
         network, n_steps = self._built(), reader.n_batches()
         network.train()
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
+        torch.manual_seed(self.config.seed * 1_000_003 + epoch)  # of the layers' own dropout
         total = 0.0
         for step, batch in enumerate(reader.epoch(epoch)):
             rate = _rate(epoch * n_steps + step, self.config.epochs * n_steps)
@@ -128,10 +134,10 @@ class TwoTowerLearner:
                 for group in optimiser.param_groups:
                     group["lr"] = self.config.learning_rate * rate
                 optimiser.zero_grad(set_to_none=True)
-            kept = torch.rand(len(batch.items), generator=generator) >= self.config.id_dropout
+            kept = torch.rand(len(batch.items), generator=generator) >= self._id_dropout()
             # an id that is no label anywhere would only ever be pushed down, as a negative: content alone
             kept &= torch.from_numpy(self._trained[batch.items])
-            loss = self._loss(batch, kept.float(), proposal)
+            loss = self._loss(batch, kept.float(), draws)
             loss.backward()  # type: ignore[no-untyped-call]
             for optimiser in optimisers:
                 optimiser.step()
@@ -139,38 +145,42 @@ class TwoTowerLearner:
             progress.advance(len(batch.weight), loss=total / (step + 1))
         return total / n_steps
 
-    def _loss(self, batch: Batch, kept: Tensor, proposal: Proposal) -> Tensor:
+    def _id_dropout(self) -> float:
+        """A video known by its id alone can't lose it."""
+        return 0.0 if self.config.video_parts == "id" else self.config.id_dropout
+
+    def _loss(self, batch: Batch, kept: Tensor, draws: Draws) -> Tensor:
         network, device = self._built(), self._device
-        tensors = _tensors(batch, device)
+        tensors = tensors_of(batch, device)
         items = torch.from_numpy(batch.items).to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=_half(self.config, device)):
             inputs = network.inputs(items, kept.to(device))
             users = network.user(network.user_rows(tensors, inputs.float()))
-            videos = network.item.vectors(inputs)
-        candidate = tensors["candidate"]
-        logits = users.float() @ videos.float()[candidate].T / self.config.temperature
-        hidden = None
-        if self.config.mask_seen:
-            hidden = _seen(tensors, len(items))[:, candidate]
-        row_loss = sampled_softmax(
-            logits,
-            candidate,
-            torch.arange(len(users), device=device),
-            proposal.log_draws(items[candidate]),
-            self.config.pairing,
-            hidden,
-        )
+            videos = network.item.vectors(inputs[tensors["candidate"]])
+        users = users.float() / self.config.temperature
+        scores = users @ videos.float().T
+        log_draws = draws.log_draws(batch) if self.config.loss == "softmax" else None
+        row_loss = loss_of_rows(scores, tensors, log_draws, network.bias, self.config)
+        if self.config.hard_weight:
+            skipped = (users * network.item.vectors(inputs[tensors["skipped"]])).sum(1)
+            term = unwatched_loss(scores.diagonal(), skipped) * tensors["has_skipped"]
+            row_loss = row_loss + self.config.hard_weight * term
         return (row_loss * tensors["weight"]).mean()
 
-    def _digest(self, showings: Showings, content: Float32) -> str:
+    def _digest(self, material: Material, start_from: Mapping[str, Array] | None) -> str:
         config = np.frombuffer(self.config.model_dump_json().encode(), np.uint8)
+        showings = material.showings
         data = {"item": showings.item_id, "user": showings.user, "time": showings.time_us}
-        return checksum_of({**data, "flags": showings.flags, "content": content, "config": config})
+        data |= {"flags": showings.flags, "content": material.content, "config": config}
+        data |= {f"start_from:{name}": array for name, array in (start_from or {}).items()}
+        return checksum_of({**data, "since": np.array(material.since_us)})
 
-    def _save(self, optimisers: list[torch.optim.Optimizer], digest: str, epochs: int) -> None:
+    def _save(
+        self, optimisers: list[torch.optim.Optimizer], draws: Draws, digest: str, epochs: int
+    ) -> None:
         if self._folder is None:
             return
-        arrays = dict(self.snapshot())
+        arrays = {**self.snapshot(), **{f"draws:{n}": a for n, a in draws.state().items()}}
         for i, optimiser in enumerate(optimisers):
             for key, state in optimiser.state_dict()["state"].items():
                 for name, value in state.items():
@@ -178,7 +188,7 @@ class TwoTowerLearner:
         meta = {"format": FORMAT, "digest": digest, "epochs": epochs}
         write_checkpoint(self._folder / CHECKPOINT, arrays, meta)
 
-    def _restore(self, optimisers: list[torch.optim.Optimizer], digest: str) -> int:
+    def _restore(self, optimisers: list[torch.optim.Optimizer], draws: Draws, digest: str) -> int:
         """Epochs done by the folder's checkpoint; 0 without one."""
         path = None if self._folder is None else self._folder / CHECKPOINT
         if path is None or not path.exists():
@@ -188,9 +198,9 @@ class TwoTowerLearner:
             raise InvalidInput(
                 f"{path}: is of other data or another config; delete it to start anew"
             )
+        draws.restore({n[6:]: array for n, array in arrays.items() if n.startswith("draws:")})
         tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        weights = {n: t for n, t in tensors.items() if not n.startswith("optimiser:")}
-        self._built().load_state_dict(weights)
+        self._built().load_state_dict({n: t for n, t in tensors.items() if ":" not in n})
         for i, optimiser in enumerate(optimisers):
             state: dict[int, dict[str, Any]] = {}
             for name, value in tensors.items():
@@ -211,28 +221,10 @@ class TwoTowerLearner:
     def export(self, folder: Path) -> None:
         """Writes what serving reads (export.py lists the files)."""
         network = self._built().cpu().eval()
-        assert self._encoder is not None
-        export_towers(network, self._encoder, checksum_of(self.snapshot()), folder)
+        assert self._material is not None
+        checksum = checksum_of(self.snapshot())
+        export_towers(network, self._material, self._trained, checksum, folder)
         network.to(self._device)
-
-
-def _tensors(batch: Batch, device: torch.device) -> dict[str, Tensor]:
-    arrays: dict[str, Array] = {
-        "context": batch.context, "age": batch.age, "candidate": batch.candidate,
-        "weight": batch.weight, "searched": batch.searched[0],
-        "searched:is_there": batch.searched[1].astype(np.float32),
-    }  # fmt: skip
-    for name, (place, is_there) in batch.history.items():
-        arrays[name] = place
-        arrays[f"{name}:is_there"] = is_there.astype(np.float32)
-    return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
-
-
-def _seen(batch: Mapping[str, Tensor], n_local: int) -> Tensor:
-    """bool[b, v]: the viewer's pooled history holds that video of the batch."""
-    seen = torch.zeros(len(batch["watched"]), n_local, device=batch["watched"].device)
-    seen.scatter_reduce_(1, batch["watched"], batch["watched:is_there"], "amax")
-    return seen > 0
 
 
 def _rate(step: int, total: int) -> float:
@@ -245,7 +237,7 @@ def _rate(step: int, total: int) -> float:
 
 def _optimisers(network: TwoTower, config: TwoTowerConfig) -> list[torch.optim.Optimizer]:
     tables = [network.ids.weight, network.tokens.weight]
-    dense = [*network.item.parameters(), *network.user.parameters()]
+    dense = [*network.item.parameters(), *network.user.parameters(), network.bias]
     return [
         torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.reg),
         torch.optim.SparseAdam(tables, lr=config.learning_rate),

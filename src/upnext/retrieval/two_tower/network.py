@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from upnext.retrieval.config import TwoTowerConfig
+from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.two_tower.user_inputs import N_AGE, groups_of, row_size
 
 
@@ -48,11 +48,11 @@ class UserTower(nn.Module):
         layers: list[nn.Module] = []
         size = n_columns
         for width in config.hidden:
-            layers += [nn.Linear(size, width), nn.ReLU()]
+            layers += [nn.Dropout(config.dropout), nn.Linear(size, width), nn.ReLU()]
             size = width
         layers.append(nn.Linear(size, config.embedding_size))
         self.layers = nn.Sequential(*layers)
-        first = layers[0]
+        first = layers[1]
         assert isinstance(first, nn.Linear)
         with torch.no_grad():
             # columns of words that training never sees must say nothing when serving sees them
@@ -77,14 +77,18 @@ class TwoTower(nn.Module):
         self.ids = nn.Embedding(len(content), config.input_size, sparse=True)
         self.tokens = nn.Embedding(config.search_buckets, config.input_size, sparse=True)
         nn.init.zeros_(self.ids.weight)  # an id that is never trained adds nothing
+        self.bias = nn.Parameter(torch.zeros(1))  # of the binary loss: how rare relevance is
         nn.init.zeros_(self.tokens.weight)
 
     def inputs(self, items: Tensor, kept: Tensor | None = None) -> Tensor:
         """float32[v, d_in]: the input vectors of items int64[v]; kept float32[v] is 0 where the id part is dropped."""
-        by_id = self.ids(items)
+        by_content: Tensor = self.item.content(self.features[items])
+        if self.config.video_parts == "content":
+            return by_content
+        by_id: Tensor = self.ids(items)
         if kept is not None:
             by_id = by_id * kept[:, None]
-        return self.item.content(self.features[items]) + by_id  # type: ignore[no-any-return]
+        return by_id if self.config.video_parts == "id" else by_content + by_id
 
     def user_rows(self, batch: Mapping[str, Tensor], inputs: Tensor) -> Tensor:
         """float32[b, f]: as user_inputs.assemble lays it out, with gradients into the pooled vectors."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from upnext.core.types import NO_ITEMS, Array, Bool, Flag, Float32, Int64
-from upnext.retrieval.config import TwoTowerConfig
+from upnext.retrieval.two_tower.config import TwoTowerConfig
 
 N_AGE = 3
 
@@ -27,13 +27,14 @@ class Group:
 
 
 def groups_of(config: TwoTowerConfig) -> tuple[Group, ...]:
-    """The groups in the order of the user row."""
-    return (
+    """The groups in the order of the user row; a part of no rows is left out."""
+    groups = (
         Group("watched", 0, config.n_watched),
         Group("relevant", Flag.RELEVANT, config.n_relevant),
         Group("liked", Flag.LIKE, config.n_liked),
         Group("recent", 0, config.n_recent),
     )
+    return tuple(group for group in groups if group.n_last)
 
 
 def windows(

@@ -7,7 +7,6 @@ changed, gets its own row in this process.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -17,12 +16,14 @@ from upnext.core.compiled import compiled
 from upnext.core.errors import expected
 from upnext.core.types import Bool, Float32, Int64, Query, UInt16
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
-from upnext.retrieval.config import TwoTowerConfig
+from upnext.retrieval.material import VideoCodes
+from upnext.retrieval.two_tower.config import TwoTowerConfig
+from upnext.retrieval.two_tower.new_videos import Known, NewVideos
 from upnext.retrieval.two_tower.user_inputs import groups_of, mean_of, serving_row, token_rows
 
 
 class UserTower:
-    """Embeds viewers as they are now, and videos that the release does not know."""
+    """A Generator: embeds viewers as they are now, and videos that the release was not trained on."""
 
     def __init__(self, folder: Path) -> None:
         """folder: what TwoTowerLearner.export wrote."""
@@ -40,23 +41,16 @@ class UserTower:
         self._tokens = np.asarray(np.load(folder / "token_vectors.npy", mmap_mode="r"))
         self._user = _session(folder / "user_tower.onnx")
         self._item = _session(folder / "item_tower.onnx")
+        self._new = NewVideos(Known.load(folder / "new_videos.npz"))
 
     @property
     def embedding_size(self) -> int:
         """The size of the vectors that are compared."""
         return self.config.embedding_size
 
-    def vector(self, query: Query) -> Float32:
-        """float32[d], L2-normalised: the viewer of a query."""
-        found: Float32 = self._user.run(None, {"user": self.row(query)})[0][0]
-        return found
-
-    def vectors(self, queries: Sequence[Query]) -> Float32:
-        """float32[q, d]: many viewers at once, for batch work."""
-        if not queries:
-            return np.zeros((0, self.embedding_size), np.float32)
-        rows = np.concatenate([self.row(query) for query in queries])
-        found: Float32 = self._user.run(None, {"user": rows})[0]
+    def vectors(self, query: Query) -> Float32:
+        """float32[1, d], L2-normalised: the viewer of a query."""
+        found: Float32 = self._user.run(None, {"user": self.row(query)})[0]
         return found
 
     def row(self, query: Query) -> Float32:
@@ -72,20 +66,43 @@ class UserTower:
         searched = mean_of(self._tokens, tokens)
         return serving_row(pooled, counts, searched, len(tokens), context)
 
-    def embed_new(self, content: Float32) -> tuple[Float32, Float32]:
-        """(input vectors float32[m, d_in], output vectors float32[m, d]) of content float32[m, n_content].
+    def bring(self, item_id: Int64, content: Float32, codes: VideoCodes) -> tuple[Int64, Float32]:
+        """(ids int64[m], vectors float32[m, d]) of those of the videos that the release was not trained on and that have a place.
 
+        content float32[n, c] and codes are aligned with item_id int64[n]; histories that hold the new ones know them from now on.
         Raises InvalidInput when the content has another size than the one trained with."""
-        if content.ndim != 2 or content.shape[1] != self.n_content:
-            raise expected("content", f"float32[m, {self.n_content}]", content.shape)
-        if not len(content):
-            empty = np.zeros((0, self._base.shape[1]), np.float32)
-            return empty, np.zeros((0, self.embedding_size), np.float32)
-        rows = np.ascontiguousarray(content, np.float32)
-        inputs, vectors = self._item.run(None, {"content": rows})
-        return inputs, vectors
+        if content.shape != (len(item_id), self.n_content):
+            raise expected("content", f"float32[{len(item_id)}, {self.n_content}]", content.shape)
+        is_new = self._new.are_new(item_id)
+        ids, rows = item_id[is_new], np.ascontiguousarray(content[is_new], np.float32)
+        if not len(ids):
+            return ids, np.zeros((0, self.embedding_size), np.float32)
+        inputs: Float32 = self._item.run(None, {"content": rows})[0]
+        self._put(ids, inputs)
+        has_place, vectors = self._new.placed(ids, inputs, codes.creator[is_new])
+        return ids[has_place], vectors[has_place]
 
-    def put(self, item_id: Int64, inputs: Float32) -> None:
+    def are_new(self, item_id: Int64) -> Bool:
+        """bool[m]: the release was not trained on these videos."""
+        return self._new.are_new(item_id)
+
+    def meet(
+        self, item_id: Int64, total: Float32, n_viewers: Int64, codes: VideoCodes
+    ) -> tuple[Int64, Float32]:
+        """(ids int64[m], vectors float32[m, d]): new videos moved by their first viewers.
+
+        total float32[m, d]: the sum of those viewers' vectors; n_viewers int64[m]; codes aligned with item_id int64[m], all of them new."""
+        self._new.meet(item_id, total, n_viewers)
+        inputs = np.zeros((len(item_id), self._base.shape[1]), np.float32)
+        is_old = item_id < self._n_base
+        inputs[is_old] = self._base[item_id[is_old]]
+        later = np.flatnonzero(~is_old)
+        later = later[item_id[later] - self._n_base < len(self._later)]
+        inputs[later] = self._later[item_id[later] - self._n_base]
+        has_place, vectors = self._new.placed(item_id, inputs, codes.creator)
+        return item_id[has_place], vectors[has_place]
+
+    def _put(self, item_id: Int64, inputs: Float32) -> None:
         """Sets the input vectors of ids int64[m], old or new, for histories that hold them."""
         is_old = item_id < self._n_base
         self._base[item_id[is_old]] = inputs[is_old]

@@ -1,0 +1,97 @@
+"""Moves the vectors of new videos as their first viewers come in.
+
+The state keeps each video's first viewers (features/first_viewers.py). A process that serves looks every few seconds which videos that its
+release was not trained on have another count of relevant showings than before, embeds the viewers that came since, each as they were
+before that showing, and gives the videos' new places to the index.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Final
+
+import numpy as np
+
+from upnext.catalog.view import CatalogView
+from upnext.core.columns import VIDEO_STATUSES
+from upnext.core.types import Float32, Int64, Request
+from upnext.features.first_viewers import FirstViewer
+from upnext.features.live import StateReader
+from upnext.pipeline.release_parts import ReleaseParts
+from upnext.retrieval.material import VideoCodes
+
+ACTIVE: Final = VIDEO_STATUSES.index("active")
+COUNTER: Final = "relevant_total"
+VIEWERS_A_TURN: Final = 2000  # embedded, about .2 ms each; the rest waits for the next turn
+
+
+@dataclass
+class _Met:
+    """A new video's viewers so far."""
+
+    viewers: list[FirstViewer] = field(default_factory=list)
+    total: Float32 = field(default_factory=lambda: np.zeros(0, np.float32))
+    count: float = 0.0  # of relevant showings when it was looked at
+
+
+class FirstViews:
+    """Of one release in one process."""
+
+    def __init__(self, release: ReleaseParts, view: CatalogView, reader: StateReader) -> None:
+        self._release, self._view, self._reader = release, view, reader
+        self._met: dict[int, _Met] = {}
+
+    def follow(self, now_us: int) -> Int64:
+        """int64[m]: the videos that moved. Reads the counters as they are. Raises Unavailable."""
+        counts = self._reader.counters.column(COUNTER, now_us)[: self._view.n_items]
+        shown = np.flatnonzero(counts > 0).astype(np.int64)
+        shown = shown[self._release.tower.are_new(shown)]
+        stale = [
+            item
+            for item, count in zip(shown.tolist(), counts[shown].tolist())
+            if item not in self._met or self._met[item].count != count
+        ]
+        moved: list[int] = []
+        left = VIEWERS_A_TURN
+        for item in stale:
+            if left <= 0:
+                break
+            (viewers,) = self._reader.first_viewers([item])
+            left -= self._meet(item, viewers, moved)
+            self._met[item].count = float(counts[item])
+        if moved:
+            self._place(np.array(moved, np.int64))
+        return np.array(moved, np.int64)
+
+    def _meet(self, item: int, viewers: list[FirstViewer], moved: list[int]) -> int:
+        """Brings what is known of a video's viewers up to the list -> how many were embedded."""
+        met = self._met.setdefault(item, _Met())
+        if viewers == met.viewers:
+            return 0
+        n_known = len(met.viewers)
+        if viewers[:n_known] != met.viewers or not n_known:  # one took it back: all anew
+            n_known, met.total = 0, np.zeros(self._release.tower.embedding_size, np.float32)
+        for viewer in viewers[n_known:]:
+            met.total = met.total + self._vector(viewer)
+        met.viewers = viewers
+        moved.append(item)
+        return len(viewers) - n_known
+
+    def _vector(self, viewer: FirstViewer) -> Float32:
+        """float32[d]: the viewer strictly before the showing, by what is kept of their history."""
+        asked = Request("", viewer.user_id, "", 1, viewer.time_us)
+        query = self._reader.hydrate_past(asked)
+        vector: Float32 = self._release.tower.vectors(query)[0]
+        return vector
+
+    def _place(self, item_id: Int64) -> None:
+        met = [self._met[item] for item in item_id.tolist()]
+        total = np.stack([one.total for one in met])
+        n_viewers = np.array([len(one.viewers) for one in met], np.int64)
+        codes = VideoCodes.of(self._view, item_id)
+        ids, vectors = self._release.tower.meet(item_id, total, n_viewers, codes)
+        self._release.vectors.put(ids, vectors)
+        is_active = np.asarray(self._view.status[ids] == ACTIVE)
+        self._release.index.add(ids[is_active], vectors[is_active])
+        gone = np.setdiff1d(item_id, ids)  # nothing is known of them any more
+        self._release.index.remove(gone)
