@@ -5,8 +5,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from upnext.core.types import Flag, History, Profile, Query, Request, User
-from upnext.features.context import Moment
+from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.features.showings import Showings
+from upnext.retrieval.material import Material, VideoCodes
 
 DAY_US = 86_400_000_000
 NOW_US = 1_700_000_000_000_000
@@ -99,3 +100,19 @@ def showings_of(rows, searches=None):
         moments,
         searches or {},
     )
+
+
+def codes_of(n_items, creator=None):
+    """What the catalogue says of videos: nothing but, where given, their creators."""
+    unknown = np.full(n_items, -1)
+    return VideoCodes(
+        unknown.astype(np.int32), unknown if creator is None else np.asarray(creator, np.int64),
+        unknown.astype(np.int32), np.ones(n_items, np.float32), np.zeros(n_items, bool),
+        np.zeros(n_items, np.int64),
+    )  # fmt: skip
+
+
+def material_of(showings, content, *, creator=None, since_us=0):
+    """Material in which the surface is all that is known of a context."""
+    encoder = ContextEncoder(Vocabulary.learn({"surface": ["home"]}))
+    return Material(showings, content, encoder, codes_of(len(content), creator), since_us)

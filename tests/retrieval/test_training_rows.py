@@ -7,8 +7,8 @@ from retrieval_world import showings_of
 
 from upnext.core.clock import DAY_US
 from upnext.core.types import Flag
-from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.training_rows import cap_of, labels_of, strictly_before
+from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.two_tower.user_inputs import windows
 
 SHOWN, RELEVANT = Flag.IMPRESSION, Flag.IMPRESSION | Flag.LIKE

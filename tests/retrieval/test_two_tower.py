@@ -5,21 +5,28 @@ import json
 import numpy as np
 import pytest
 import torch
-from retrieval_world import DAY_US, NOW_US, history_of, query_of, showings_of
+from retrieval_world import (
+    DAY_US,
+    NOW_US,
+    codes_of,
+    history_of,
+    material_of,
+    query_of,
+    showings_of,
+)  # fmt: skip
 
 from upnext.core.errors import InvalidInput
 from upnext.core.randomness import rng_for
 from upnext.core.types import Flag, Query, User
-from upnext.features.context import ContextEncoder, Vocabulary
 from upnext.retrieval.checkpoint import checksum_of
-from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.training_rows import labels_of
 from upnext.retrieval.two_tower.batches import BatchReader
-from upnext.retrieval.two_tower.learner import TwoTowerLearner, _tensors
+from upnext.retrieval.two_tower.config import TwoTowerConfig
+from upnext.retrieval.two_tower.learner import TwoTowerLearner
+from upnext.retrieval.two_tower.losses import tensors_of
 from upnext.retrieval.two_tower.user_tower import UserTower
 
 N_ITEMS, N_USERS, N_TASTES = 40, 60, 4
-ENCODER = ContextEncoder(Vocabulary.learn({"surface": ["home"]}))
 SMALL = TwoTowerConfig(
     embedding_size=12, input_size=16, hidden=(24,), content_hidden=20, search_buckets=32,
     n_watched=8, n_relevant=7, n_liked=4, n_recent=3, n_uniform=24, batch_size=64, epochs=6,
@@ -50,7 +57,7 @@ def trained(tmp_path_factory):
     torch.set_num_threads(1)
     showings, content, taste = one_taste_world()
     learner = TwoTowerLearner(SMALL)
-    metrics = learner.learn(showings, content, ENCODER)
+    metrics = learner.learn(material_of(showings, content))
     folder = tmp_path_factory.mktemp("release")
     learner.export(folder)
     return learner, metrics, folder, showings, content, taste
@@ -62,57 +69,63 @@ def test_viewers_get_the_videos_of_their_taste(trained):
     tower = UserTower(folder)
     for own in range(N_TASTES):
         items = np.flatnonzero(taste == own)
-        score = vectors @ tower.vector(query_of(items=items[:4]))
+        score = vectors @ tower.vectors(query_of(items=items[:4]))[0]
         score[items[:4]] = -np.inf
         assert set(taste[np.argsort(-score)[:4]]) == {own}
 
 
 def test_vectors_are_normalised(trained):
     _, _, folder, _, _, _ = trained
-    assert np.allclose(np.linalg.norm(np.load(folder / "item_vectors.npy"), axis=1), 1, atol=1e-5)
-    assert np.linalg.norm(UserTower(folder).vector(query_of())) == pytest.approx(1, abs=1e-5)
+    length = np.linalg.norm(np.load(folder / "item_vectors.npy"), axis=1)
+    assert np.allclose(length[:-1], 1, atol=1e-5)
+    assert length[-1] < 1.00001  # never shown: what is known poorly is shorter
+    assert np.linalg.norm(UserTower(folder).vectors(query_of())[0]) == pytest.approx(1, abs=1e-5)
 
 
-def test_a_video_without_a_trained_id_is_found_by_its_content_at_once(trained):
+def test_a_video_that_was_never_shown_is_found_by_its_content_at_once(trained):
     _, _, folder, _, content, taste = trained
     tower, vectors = UserTower(folder), np.load(folder / "item_vectors.npy")
     for own in range(N_TASTES):
         fresh = np.zeros((1, content.shape[1]), np.float32)
         fresh[0, own] = 1
-        _, new = tower.embed_new(fresh)
-        scores = new[0] @ vectors.T
-        assert set(taste[np.argsort(-scores)[:4]]) == {own}
+        ids, new = tower.bring(np.array([N_ITEMS + own]), fresh, codes_of(1))
+        assert ids.tolist() == [N_ITEMS + own]
+        assert set(taste[np.argsort(-(new[0] @ vectors.T))[:4]]) == {own}
     never_shown = N_ITEMS - 1
-    inputs, outputs = tower.embed_new(content[never_shown:])
-    assert np.allclose(outputs[0], vectors[never_shown], atol=1e-5)
-    assert np.allclose(inputs[0], np.load(folder / "item_inputs.npy")[never_shown], atol=1e-5)
+    ids, placed = tower.bring(np.array([never_shown]), content[never_shown:], codes_of(1))
+    assert ids.tolist() == [never_shown]
+    assert np.allclose(placed[0], vectors[never_shown], atol=1e-5)
 
 
-def test_a_later_video_counts_in_histories_once_it_has_a_row(trained):
+def test_a_trained_video_keeps_its_vector_when_its_title_changes(trained):
     _, _, folder, _, content, _ = trained
-    tower = UserTower(folder)
-    before = tower.vector(query_of(items=[1, 5, N_ITEMS + 3]))
-    inputs, _ = tower.embed_new(content[2:3])
-    tower.put(np.array([N_ITEMS + 3]), inputs)
-    after = tower.vector(query_of(items=[1, 5, N_ITEMS + 3]))
-    assert not np.allclose(before, after)
-    tower.put(np.array([1]), inputs)
-    assert not np.allclose(after, tower.vector(query_of(items=[1, 5, N_ITEMS + 3])))
-    untouched = UserTower(folder).vector(query_of(items=[1, 5, N_ITEMS + 3]))
-    assert np.array_equal(untouched, before)  # the release's own file is never written
+    ids, vectors = UserTower(folder).bring(np.array([0, N_ITEMS]), content[:2], codes_of(2))
+    assert ids.tolist() == [N_ITEMS]
+    assert vectors.shape == (1, SMALL.embedding_size)
+
+
+def test_a_later_video_counts_in_histories_once_it_is_known(trained):
+    _, _, folder, _, content, _ = trained
+    tower, query = UserTower(folder), query_of(items=[1, 5, N_ITEMS + 3])
+    before = tower.vectors(query)
+    tower.bring(np.array([N_ITEMS + 3]), content[2:3], codes_of(1))
+    assert not np.allclose(before, tower.vectors(query))
+    assert np.array_equal(
+        UserTower(folder).vectors(query), before
+    )  # the release's file is as it was
 
 
 def test_served_rows_equal_trained_rows(trained):
     """The same viewer at the same moment, once out of the log and once as a query: the same row, age apart."""
-    learner, _, folder, showings, _, _ = trained
+    learner, _, folder, showings, content, _ = trained
     labels = labels_of(showings, SMALL)
-    reader = BatchReader(showings, labels, ENCODER, SMALL, N_ITEMS)
+    reader = BatchReader(material_of(showings, content), labels, SMALL, np.arange(N_ITEMS))
     timed = np.flatnonzero(~labels.is_history)
     batch = reader.batch(timed, rng_for("test"))
     network = learner._network.eval()
     with torch.no_grad():
         inputs = network.inputs(torch.from_numpy(batch.items))
-        rows = network.user_rows(_tensors(batch, torch.device("cpu")), inputs).numpy()
+        rows = network.user_rows(tensors_of(batch, torch.device("cpu")), inputs).numpy()
     tower = UserTower(folder)
     for place, row in zip(timed, rows):
         at, past = labels.row[place], slice(labels.start[place], labels.end[place])
@@ -144,28 +157,30 @@ def test_a_resumed_training_ends_with_the_same_bits(tmp_path, pairing):
     showings, content, _ = one_taste_world()
     config = SMALL.model_copy(update={"epochs": 4, "pairing": pairing})
     whole = TwoTowerLearner(config)
-    whole.learn(showings, content, ENCODER)
-    TwoTowerLearner(config, folder=tmp_path).learn(showings, content, ENCODER, stop_after=2)
+    whole.learn(material_of(showings, content))
+    TwoTowerLearner(config, folder=tmp_path).learn(material_of(showings, content), stop_after=2)
     resumed = TwoTowerLearner(config, folder=tmp_path)
-    resumed.learn(showings, content, ENCODER, resume=True)
+    resumed.learn(material_of(showings, content), resume=True)
     assert checksum_of(resumed.snapshot()) == checksum_of(whole.snapshot())
     anew = TwoTowerLearner(config.model_copy(update={"seed": 1}))
-    anew.learn(showings, content, ENCODER)
+    anew.learn(material_of(showings, content))
     assert checksum_of(anew.snapshot()) != checksum_of(whole.snapshot())
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path):
     showings, content, _ = one_taste_world()
     config = SMALL.model_copy(update={"epochs": 2})
-    TwoTowerLearner(config, folder=tmp_path).learn(showings, content, ENCODER, stop_after=1)
+    TwoTowerLearner(config, folder=tmp_path).learn(material_of(showings, content), stop_after=1)
     with pytest.raises(InvalidInput, match="other data or another config"):
-        TwoTowerLearner(config, folder=tmp_path).learn(showings, content + 1, ENCODER, resume=True)
+        TwoTowerLearner(config, folder=tmp_path).learn(
+            material_of(showings, content + 1), resume=True
+        )
 
 
 def test_too_few_examples_are_refused():
     with pytest.raises(InvalidInput, match="at least 2 examples, got 1"):
         TwoTowerLearner(SMALL).learn(
-            showings_of([(0, 1, 5, 1)]), np.zeros((3, 4), np.float32), ENCODER
+            material_of(showings_of([(0, 1, 5, 1)]), np.zeros((3, 4), np.float32))
         )
 
 
@@ -181,11 +196,11 @@ def test_without_a_day_of_life_the_example_age_ranks_by_the_newest_popularity():
     content = np.eye(6, dtype=np.float32)
     config = SMALL.model_copy(update={"n_uniform": 6, "epochs": 12, "id_dropout": 0.0})
     learner = TwoTowerLearner(config)
-    learner.learn(showings, content, ENCODER)
+    learner.learn(material_of(showings, content))
     network = learner._network.eval()
     with torch.no_grad():
         vectors = network.item.vectors(network.inputs(torch.arange(2)))
-        row = torch.zeros(2, network.user.layers[0].in_features)
+        row = torch.zeros(2, network.user.layers[1].in_features)
         row[1, -3:] = torch.tensor([np.log1p(9) / 3, 1.0, 0.0])
         logits = network.user(row) @ vectors.T / config.temperature
     now, nine_days_ago = (logits[:, 1] - logits[:, 0]).tolist()
@@ -204,4 +219,4 @@ def test_the_release_says_what_it_was_trained_with(trained):
 def test_content_of_another_size_is_refused(trained):
     _, _, folder, _, _, _ = trained
     with pytest.raises(InvalidInput, match="content"):
-        UserTower(folder).embed_new(np.zeros((2, 3), np.float32))
+        UserTower(folder).bring(np.arange(2), np.zeros((2, 3), np.float32), codes_of(2))

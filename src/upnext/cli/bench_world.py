@@ -6,6 +6,7 @@ Vectors are a Zipf mixture of clusters, as tower outputs are; the ranker has the
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -31,6 +32,7 @@ from upnext.pipeline.release_parts import Reduction, ReleaseParts, write_catalog
 from upnext.ranking.reference_ranker import write_reference_ranker
 from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.material import Material, VideoCodes
 from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 
@@ -174,15 +176,23 @@ def _towers(target: Path, settings: Settings, vocabulary: Vocabulary, vectors: F
     """The two-tower export of an all but untrained network, its tables swapped for a million rows."""
     from upnext.content.encoder import ContentEncoder
     from upnext.retrieval.two_tower.learner import TwoTowerLearner
+    from upnext.retrieval.two_tower.new_videos import Known
 
     n_content = ContentEncoder.load(target.parent / "content").size
     config = settings.retrieval.two_tower.model_copy(update={"epochs": 1})
     rng = rng_for("bench-towers")
     learner = TwoTowerLearner(config)
     content = rng.normal(size=(500, n_content)).astype(np.float32)
-    learner.learn(_few_showings(rng), content, ContextEncoder(vocabulary))
+    codes = VideoCodes(
+        np.full(500, -1, np.int32), np.full(500, -1), np.full(500, -1, np.int32),
+        np.ones(500, np.float32), np.zeros(500, np.bool_), np.zeros(500, np.int64),
+    )  # fmt: skip
+    material = Material(_few_showings(rng), content, ContextEncoder(vocabulary), codes)
+    learner.learn(material)
     learner.export(target)
     n = len(vectors)
+    known = Known.load(target / "new_videos.npz")
+    replace(known, is_trained=np.ones(n, np.bool_)).save(target / "new_videos.npz")
     inputs = rng.standard_normal((n, config.input_size), dtype=np.float32)
     np.save(target / "item_inputs.npy", inputs)
     np.save(target / "item_vectors.npy", vectors)

@@ -211,7 +211,7 @@ class Training:
     ) -> Mapping[str, Any]:
         """The final refit: the first pass's towers go on over every showing, so that their scores keep their meaning."""
         arrays, _ = read_checkpoint(folder.parent / "generators" / CHECKPOINT)
-        weights = {k: v for k, v in arrays.items() if not k.startswith("optimiser:")}
+        weights = {k: v for k, v in arrays.items() if ":" not in k}
         epochs = self._settings.learn.refit_epochs
         return self._learn_generators(folder, showings, content, vocabulary, epochs, weights)
 
@@ -230,7 +230,7 @@ class Training:
         )
         learner = TwoTowerLearner(two_tower, folder=folder)
         said = learner.learn(
-            showings, content, ContextEncoder(vocabulary), progress=self._progress,
+            self._material(showings, content, vocabulary), progress=self._progress,
             resume=(folder / CHECKPOINT).exists(), start_from=start_from,
         )  # fmt: skip
         learner.export(folder / "retrieval")
@@ -268,7 +268,8 @@ class Training:
         np.save(target / "static.npy", Reduction.load(text / "reduction.npz").apply(content))
         vectors = np.load(target / "retrieval" / "item_vectors.npy")
         active = np.flatnonzero(self._view.status[: len(vectors)] == ACTIVE)
-        index = FaissIndex.build(vectors[active], active, self._settings.retrieval.index)
+        placed = active[vectors[active].any(axis=1)]  # by ids alone a video may have no place yet
+        index = FaissIndex.build(vectors[placed], placed, self._settings.retrieval.index)
         index.save(target / "index")
         for name in asked_for(self._settings):
             put_into_release(name, made / name, target, active, self._settings)

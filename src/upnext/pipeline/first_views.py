@@ -44,8 +44,9 @@ class FirstViews:
     def follow(self, now_us: int) -> Int64:
         """int64[m]: the videos that moved. Reads the counters as they are. Raises Unavailable."""
         counts = self._reader.counters.column(COUNTER, now_us)[: self._view.n_items]
-        shown = np.flatnonzero(counts > 0).astype(np.int64)
-        shown = shown[self._release.tower.are_new(shown)]
+        liked = np.flatnonzero(counts > 0).astype(np.int64)
+        liked = liked[self._release.tower.are_new(liked)]
+        shown = np.union1d(liked, np.array(list(self._met), np.int64))  # who liked it may not now
         stale = [
             item
             for item, count in zip(shown.tolist(), counts[shown].tolist())

@@ -34,10 +34,11 @@ class Proposal:
     n_popular: int  # draws from the training stream that a row sees: batch size - 1
     n_uniform: int
     popularity: Tensor  # float32[V] share of each item among the examples as they are drawn
+    n_pool: int | None = None  # videos that uniform draws choose among; None: all V
 
     def log_draws(self, item: Tensor) -> Tensor:
         """float32[s]: log of the expected number of draws of each item int64[s]; never -inf."""
-        uniform = self.n_uniform / len(self.popularity)
+        uniform = self.n_uniform / (self.n_pool or len(self.popularity))
         draws = self.n_popular * self.popularity[item] + uniform
         return draws.clamp_min(1e-12).log()
 

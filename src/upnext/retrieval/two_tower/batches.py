@@ -52,12 +52,16 @@ class BatchReader:
         material: Material,
         labels: Labels,
         config: TwoTowerConfig,
+        pool: Int64,
     ) -> None:
+        """pool int64[p]: the videos that uniform negatives are drawn from. One that nobody was ever shown is no evidence against its
+        content, and as a negative would teach that new videos are bad."""
         self._showings = showings = material.showings
         self._labels = labels
         self._config = config
         self._n_items = material.n_items
         self._encoder = material.context
+        self._pool = pool
         self._members = {group.name: _members(showings, group) for group in groups_of(config)}
 
     def n_batches(self) -> int:
@@ -84,7 +88,7 @@ class BatchReader:
             place, is_there = windows(start, end, group.n_last, before)
             source = rows[place] if len(rows) else np.zeros_like(place)
             history[group.name] = (self._showings.item_id[source], is_there)
-        uniform = rng.integers(0, self._n_items, config.n_uniform)
+        uniform = self._pool[rng.integers(0, len(self._pool), config.n_uniform)]
         skipped, has_skipped = self._skipped(chosen)
         n = len(row)
         named = np.concatenate([self._showings.item_id[row], uniform, skipped])

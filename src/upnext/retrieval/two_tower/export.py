@@ -35,7 +35,7 @@ def export_towers(
 ) -> None:
     """Writes the files of a network on the CPU in eval mode; is_trained bool[n_items]; `checksum` is of its weights."""
     folder.mkdir(parents=True, exist_ok=True)
-    n_items, n_content = network.features.shape
+    n_content = network.features.shape[1]
     inputs, vectors = all_items(network)
     known = known_videos(network, material, vectors, is_trained)
     new = np.flatnonzero(~is_trained)

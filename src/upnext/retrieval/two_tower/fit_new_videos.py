@@ -26,6 +26,7 @@ from upnext.retrieval.two_tower.new_videos import (
     Known,
     VideoParts,
     blend_of,
+    mean_of_sum,
 )
 
 MAX_VIDEOS: Final = 2000  # treated as new
@@ -72,7 +73,7 @@ def _treated_as_new(
         total = np.zeros_like(content)
         np.add.at(total, owner[place < k], viewer[place < k])
         n = np.full(len(use), k, np.int64)
-        mean = total[use] / np.float32(max(k, 1))
+        mean = mean_of_sum(total[use], n)
         parts.append(VideoParts(content[use], creator[use], n_creator[use], mean, n))
         target.append(vectors[chosen[use]])
     return _joined(parts), np.concatenate(target)
@@ -115,7 +116,8 @@ def content_vectors(network: TwoTower, item_id: Int64) -> Float32:
 @torch.no_grad()
 def viewer_vectors(network: TwoTower, material: Material, rows: Int64) -> Float32:
     """float32[r, d]: each row's viewer strictly before it, with no surface or device known: as serving embeds a first viewer."""
-    reader = BatchReader(material, _asked_at(material, rows, network.config), network.config)
+    labels = _asked_at(material, rows, network.config)
+    reader = BatchReader(material, labels, network.config, np.zeros(1, np.int64))
     rng = rng_for("no draw of it is used")
     found = np.zeros((len(rows), network.config.embedding_size), np.float32)
     for start in range(0, len(rows), _CHUNK):

@@ -25,7 +25,7 @@ class StreamingFrequency:
         self._factor = np.array([key_of("frequency", i) | 1 for i in range(n_hashes)], np.uint64)
         self._n_buckets, self._rate = n_buckets, rate
         self._last = np.zeros((n_hashes, n_buckets), np.int64)  # A, by table and bucket
-        self._gap = np.full((n_hashes, n_buckets), first_gap)  # B
+        self._gap = np.full((n_hashes, n_buckets), first_gap, np.float64)  # B
         self._step = 0
 
     def update(self, item_id: Int64) -> None:

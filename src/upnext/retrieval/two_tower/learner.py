@@ -65,12 +65,13 @@ class TwoTowerLearner:
         if len(labels) < 2:
             raise expected("two-tower training", "at least 2 examples", len(labels))
         self._prepare(material, labels)
-        reader = BatchReader(material, labels, self.config)
         network = self._built()
         if start_from is not None:
             self._start(start_from)
+        pool = np.flatnonzero(self._trained)
+        reader = BatchReader(material, labels, self.config, pool)
         optimisers = _optimisers(network, self.config)
-        draws = Draws(material, labels, self.config, self._device)
+        draws = Draws(material, labels, self.config, len(pool))
         digest = self._digest(material, start_from)
         done = self._restore(optimisers, draws, digest) if resume else 0
         n_steps = reader.n_batches()
@@ -159,7 +160,7 @@ class TwoTowerLearner:
             videos = network.item.vectors(inputs[tensors["candidate"]])
         users = users.float() / self.config.temperature
         scores = users @ videos.float().T
-        log_draws = draws.log_draws(batch) if self.config.loss == "softmax" else None
+        log_draws = draws.log_draws(batch).to(device)
         row_loss = loss_of_rows(scores, tensors, log_draws, network.bias, self.config)
         if self.config.hard_weight:
             skipped = (users * network.item.vectors(inputs[tensors["skipped"]])).sum(1)
@@ -170,7 +171,11 @@ class TwoTowerLearner:
     def _digest(self, material: Material, start_from: Mapping[str, Array] | None) -> str:
         config = np.frombuffer(self.config.model_dump_json().encode(), np.uint8)
         showings = material.showings
-        data = {"item": showings.item_id, "user": showings.user, "time": showings.time_us}
+        data: dict[str, Array] = {
+            "item": showings.item_id,
+            "user": showings.user,
+            "time": showings.time_us,
+        }
         data |= {"flags": showings.flags, "content": material.content, "config": config}
         data |= {f"start_from:{name}": array for name, array in (start_from or {}).items()}
         return checksum_of({**data, "since": np.array(material.since_us)})

@@ -22,13 +22,14 @@ class Draws:
     """How often each candidate column of a batch is drawn: counted over the examples, or estimated while they stream by."""
 
     def __init__(
-        self, material: Material, labels: Labels, config: TwoTowerConfig, device: torch.device
+        self, material: Material, labels: Labels, config: TwoTowerConfig, n_pool: int
     ) -> None:
+        """n_pool: how many videos uniform negatives are drawn from."""
         drawn = material.showings.item_id[labels.row]
         counts = np.bincount(drawn, minlength=material.n_items)
-        share = torch.from_numpy((counts / counts.sum()).astype(np.float32)).to(device)
+        share = torch.from_numpy((counts / counts.sum()).astype(np.float32))
         n_popular = min(config.batch_size, len(labels)) - 1
-        self._proposal = Proposal(n_popular, config.n_uniform, share)
+        self._proposal = Proposal(n_popular, config.n_uniform, share, n_pool)
         self._stream: StreamingFrequency | None = None
         if config.frequency == "streaming":
             self._stream = StreamingFrequency(
@@ -37,14 +38,12 @@ class Draws:
             )  # fmt: skip
 
     def log_draws(self, batch: Batch) -> Tensor:
-        """float32[s] of the batch's candidate columns; what streams by is taken in first."""
+        """float32[s] of the batch's candidate columns, on the CPU; what streams by is taken in first."""
         items = batch.items[batch.candidate]
         if self._stream is not None:
             self._stream.update(items[: len(batch.weight)])
             share = torch.from_numpy(self._stream.share(items))
-            self._proposal.popularity[torch.from_numpy(items)] = share.to(
-                self._proposal.popularity.device
-            )
+            self._proposal.popularity[torch.from_numpy(items)] = share
         return self._proposal.log_draws(torch.from_numpy(items))
 
     def state(self) -> Mapping[str, Array]:
@@ -60,7 +59,7 @@ class Draws:
 def loss_of_rows(
     scores: Tensor,
     batch: Mapping[str, Tensor],
-    log_draws: Tensor | None,
+    log_draws: Tensor,
     bias: Tensor,
     config: TwoTowerConfig,
 ) -> Tensor:
@@ -71,7 +70,6 @@ def loss_of_rows(
     candidate, n = batch["candidate"], len(scores)
     hidden = _seen(batch)[:, candidate] if config.mask_seen else None
     if config.loss == "softmax":
-        assert log_draws is not None
         positive = torch.arange(n, device=scores.device)
         return sampled_softmax(scores, candidate, positive, log_draws, config.pairing, hidden)
     random = scores[:, n:] + bias

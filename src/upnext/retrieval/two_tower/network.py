@@ -8,6 +8,7 @@ embeddings). Both outputs are L2-normalised; the score is their cosine over the 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
@@ -77,7 +78,8 @@ class TwoTower(nn.Module):
         self.ids = nn.Embedding(len(content), config.input_size, sparse=True)
         self.tokens = nn.Embedding(config.search_buckets, config.input_size, sparse=True)
         nn.init.zeros_(self.ids.weight)  # an id that is never trained adds nothing
-        self.bias = nn.Parameter(torch.zeros(1))  # of the binary loss: how rare relevance is
+        # of the binary loss: how rare relevance is among what it sees
+        self.bias = nn.Parameter(torch.tensor([-math.log(config.negatives_per_positive)]))
         nn.init.zeros_(self.tokens.weight)
 
     def inputs(self, items: Tensor, kept: Tensor | None = None) -> Tensor:

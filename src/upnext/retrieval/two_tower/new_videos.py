@@ -45,9 +45,11 @@ class NewVideoBlend:
     half_viewers: float
 
     def vectors(self, parts: VideoParts) -> Float32:
-        """float32[m, d], of length 1 at most or so."""
+        """float32[m, d], none longer than 1, the length of a trained vector."""
         terms = terms_of(parts, self.mean, self.half_creator, self.half_viewers)
-        return np.asarray(np.tensordot(self.weight, terms, 1), np.float32)
+        vectors = np.tensordot(self.weight, terms, 1)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(length, 1.0), np.float32)
 
 
 def terms_of(parts: VideoParts, mean: Float32, half_creator: float, half_viewers: float) -> Float32:
@@ -91,6 +93,11 @@ def _ridge(terms: Float32, target: Float32, reg: float) -> Float64:
     return np.asarray(np.linalg.solve(gram, flat @ target.ravel().astype(np.float64)), np.float64)
 
 
+def mean_of_sum(total: Float32, count: Int64) -> Float32:
+    """float32[m, d]: sums float32[m, d] over how many count int64[m] says; a sum over none stays zeros."""
+    return np.asarray(total / np.maximum(count, 1)[:, None], np.float32)
+
+
 @dataclass(frozen=True)
 class CreatorMeans:
     """The trained videos of each creator: how many, and the sum of their vectors."""
@@ -124,7 +131,7 @@ class CreatorMeans:
                 total[is_known] -= without[is_known]
                 count[is_known] -= 1
         total[count == 0] = 0
-        return total / np.maximum(count, 1)[:, None].astype(np.float32), count
+        return mean_of_sum(total, count), count
 
 
 @dataclass(frozen=True)
@@ -194,7 +201,7 @@ class NewVideos:
         met = [self._met.get(item, nobody) for item in item_id.tolist()]
         n_viewers = np.array([n for _, n in met], np.int64)
         total = np.array([vector for vector, _ in met], np.float32).reshape(content.shape)
-        viewers = total / np.maximum(n_viewers, 1)[:, None].astype(np.float32)
+        viewers = mean_of_sum(total, n_viewers)
         by_creator, n_creator = known.creators.mean(creator)
         parts = VideoParts(content, by_creator, n_creator, viewers, n_viewers)
         has_place = known.by_content | (n_viewers > 0) | (n_creator > 0)
