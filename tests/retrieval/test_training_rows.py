@@ -3,11 +3,13 @@
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
-from retrieval_world import showings_of
+from retrieval_world import material_of, showings_of
 
 from upnext.core.clock import DAY_US
+from upnext.core.randomness import rng_for
 from upnext.core.types import Flag
 from upnext.retrieval.training_rows import cap_of, labels_of, strictly_before
+from upnext.retrieval.two_tower.batches import BatchReader
 from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.two_tower.user_inputs import windows
 
@@ -31,6 +33,28 @@ def test_no_row_at_or_after_the_label_is_in_its_range(rows):
             assert end == row  # untimed rows are before each other by their order
 
 
+@given(logs, st.lists(st.integers(0, 7), max_size=6))
+def test_what_an_example_reads_happened_before_it(rows, searched_at):
+    """METHODS T5, on the batch itself: every pooled video was shown to that viewer strictly before, every token searched before."""
+    searches = {0: (np.sort(np.array(searched_at, np.int64)), np.arange(len(searched_at)))}
+    showings = showings_of(rows, searches)
+    config = TwoTowerConfig(only_first=False, search_buckets=64, n_uniform=3)
+    labels = labels_of(showings, config)
+    reader = BatchReader(material_of(showings, np.zeros((10, 2), np.float32)), labels, config,
+                         np.arange(10))  # fmt: skip
+    batch = reader.batch(np.arange(len(labels)), rng_for("test"))
+    for i, row in enumerate(labels.row):
+        at, same = showings.time_us[row], showings.user == showings.user[row]
+        before = same & (showings.time_us < at) if at else same & (np.arange(len(same)) < row)
+        for place, is_there in batch.history.values():
+            assert set(batch.items[place[i][is_there[i]]]) <= set(showings.item_id[before])
+        place, is_there = batch.history["watched"]
+        assert is_there[i].sum() == min(before.sum(), config.n_watched)
+        _, is_there = batch.searched
+        n_before = sum(t < at for t in searched_at) if showings.user[row] == 0 else 0
+        assert is_there[i].sum() == n_before
+
+
 @given(logs, st.integers(1, 4))
 def test_no_user_has_more_examples_than_the_cap_and_all_users_weigh_the_same(rows, cap):
     showings = showings_of(rows)
@@ -49,7 +73,7 @@ def test_showings_of_one_instant_are_not_before_each_other():
 
 def test_a_video_shown_before_is_no_example_again():
     showings = showings_of([(0, 1, 0, SHOWN), (0, 1, 5, SHOWN), (0, 2, 6, SHOWN)])
-    labels = labels_of(showings, TwoTowerConfig())
+    labels = labels_of(showings, TwoTowerConfig(label_histories=True))
     assert showings.item_id[labels.row].tolist() == [1, 2]
     assert labels.is_history.tolist() == [True, False]
 
@@ -64,7 +88,7 @@ def test_relevant_examples_weigh_as_much_more_as_the_setting_says():
 
 def test_example_age_is_counted_back_from_the_newest_showing():
     showings = showings_of([(0, 1, 0, SHOWN), (0, 2, DAY_US, SHOWN), (0, 3, 3 * DAY_US, SHOWN)])
-    labels = labels_of(showings, TwoTowerConfig())
+    labels = labels_of(showings, TwoTowerConfig(label_histories=True))
     assert labels.age_d.tolist() == [3.0, 2.0, 0.0]  # untimed: a day before the oldest
 
 

@@ -30,7 +30,7 @@ N_ITEMS, N_USERS, N_TASTES = 40, 60, 4
 SMALL = TwoTowerConfig(
     embedding_size=12, input_size=16, hidden=(24,), content_hidden=20, search_buckets=32,
     n_watched=8, n_relevant=7, n_liked=4, n_recent=3, n_uniform=24, batch_size=64, epochs=6,
-    learning_rate=0.01, temperature=0.1,
+    learning_rate=0.01, temperature=0.1, label_histories=True,
 )  # fmt: skip
 
 

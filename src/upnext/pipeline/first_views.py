@@ -67,6 +67,7 @@ class FirstViews:
     def _meet(self, item: int, viewers: list[FirstViewer], moved: list[int]) -> int:
         """Brings what is known of a video's viewers up to the list -> how many were embedded."""
         met = self._met.setdefault(item, _Met())
+        moved.append(item)
         if viewers == met.viewers:
             return 0
         n_known = len(met.viewers)
@@ -75,7 +76,6 @@ class FirstViews:
         for viewer in viewers[n_known:]:
             met.total = met.total + self._vector(viewer)
         met.viewers = viewers
-        moved.append(item)
         return len(viewers) - n_known
 
     def _vector(self, viewer: FirstViewer) -> Float32:
@@ -87,10 +87,14 @@ class FirstViews:
 
     def _place(self, item_id: Int64) -> None:
         met = [self._met[item] for item in item_id.tolist()]
-        total = np.stack([one.total for one in met])
-        n_viewers = np.array([len(one.viewers) for one in met], np.int64)
+        size = self._release.tower.embedding_size
+        mean = np.stack(
+            [one.total / len(one.viewers) if one.viewers else np.zeros(size) for one in met]
+        ).astype(np.float32)
+        n_viewers = np.array([max(one.count, len(one.viewers)) for one in met], np.int64)
+        n_viewers[[not one.viewers for one in met]] = 0
         codes = VideoCodes.of(self._view, item_id)
-        ids, vectors = self._release.tower.meet(item_id, total, n_viewers, codes)
+        ids, vectors = self._release.tower.meet(item_id, mean, n_viewers, codes)
         self._release.vectors.put(ids, vectors)
         is_active = np.asarray(self._view.status[ids] == ACTIVE)
         self._release.index.add(ids[is_active], vectors[is_active])

@@ -43,7 +43,9 @@ class TwoTowerConfig(BaseModel):
     relevant_weight: Annotated[float, Field(gt=0)] = Field(
         4.0, description="weight of a relevant example where a plain showing has 1"
     )
-    label_histories: bool = Field(True, description="imported untimed showings are examples too")
+    label_histories: bool = Field(
+        False, description="imported untimed showings are examples too: for a log of few days"
+    )
     only_first: bool = Field(True, description="a showing of a video seen before is no example")
     max_per_user: Positive = Field(30, description="latest examples of one user at most")
     min_examples: Annotated[int, Field(ge=0)] = Field(
@@ -67,7 +69,8 @@ class TwoTowerConfig(BaseModel):
         "candidate", description="how the sampled softmax is corrected (METHODS B1 a, b, c)"
     )
     mask_seen: bool = Field(
-        True, description="videos in the pooled history are no negatives: serving excludes them"
+        True,
+        description="videos in the pooled history, or in another example of the viewer, are no negatives",
     )
     frequency: Literal["counts", "streaming"] = Field(
         "counts", description="the proposal's popularity: counted first, or estimated on the way"

@@ -1,7 +1,7 @@
-"""Learns the blend for new videos from trained ones: each is treated as new with a few viewers revealed.
+"""Learns the blend for new videos from trained ones: each is treated as new, with the same random share of its viewers revealed.
 
-The target is the vector that training gave it. A video with n viewers is revealed at most n / 2 of them, drawn at random, so that its
-trained vector owes at least as much to others.
+The target is the vector that training gave it. Shares, not numbers, are revealed, so that many viewers mean what they mean when a video is
+new: that it will be popular. At most half of a video's viewers are, so that its trained vector owes as much to others.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ from upnext.retrieval.two_tower.new_videos import (
 )
 
 MAX_VIDEOS: Final = 2000  # treated as new
-REVEALED: Final = (0, 1, 2, 4, 8, 16)  # viewers of each, where it has twice as many
+REVEALED: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)  # shares of a video's viewers
+MAX_VIEWERS: Final = 16  # of one video, embedded; more are counted
 _CHUNK: Final = 512  # viewers at a time
 
 
@@ -62,38 +63,37 @@ def _treated_as_new(
     """(what would be known of some trained videos were they new, their trained vectors float32[m, d])."""
     rng = rng_for("new-videos", network.config.seed)
     chosen = np.sort(rng.permutation(trained)[:MAX_VIDEOS])
-    viewer, owner, n_most = _revealed(network, material, chosen, rng)
+    viewer, owner, count = _viewers_of(network, material, chosen, rng)
     creator, n_creator = creators.mean(material.videos.creator[chosen], vectors[chosen])
     content = content_vectors(network, chosen)
-    place = np.arange(len(owner)) - np.repeat(np.cumsum(n_most) - n_most, n_most)
+    start = np.searchsorted(owner, np.arange(len(chosen)))
+    place = np.arange(len(owner)) - start[owner]
     parts: list[VideoParts] = []
-    target = []
-    for k in REVEALED:
-        use = np.flatnonzero(n_most >= k)
+    for share in REVEALED:
+        n = rng.binomial(count, share)
         total = np.zeros_like(content)
-        np.add.at(total, owner[place < k], viewer[place < k])
-        n = np.full(len(use), k, np.int64)
-        mean = mean_of_sum(total[use], n)
-        parts.append(VideoParts(content[use], creator[use], n_creator[use], mean, n))
-        target.append(vectors[chosen[use]])
-    return _joined(parts), np.concatenate(target)
+        is_revealed = place < n[owner]
+        np.add.at(total, owner[is_revealed], viewer[is_revealed])
+        mean = mean_of_sum(total, np.minimum(n, MAX_VIEWERS))
+        parts.append(VideoParts(content, creator, n_creator, mean, n))
+    return _joined(parts), np.tile(vectors[chosen], (len(REVEALED), 1))
 
 
-def _revealed(
+def _viewers_of(
     network: TwoTower, material: Material, chosen: Int64, rng: np.random.Generator
 ) -> tuple[Float32, Int64, Int64]:
-    """(viewers' vectors float32[r, d], whose viewer int64[r] by place in chosen, how many of each int64[m])."""
+    """(vectors float32[r, d] of up to MAX_VIEWERS viewers a video, whose int64[r] by place in chosen, ascending; all viewers int64[m])."""
     rows = relevant_rows(material)
     rows = rows[rng.permutation(len(rows))]
     rows = rows[np.argsort(material.showings.item_id[rows], kind="stable")]  # by video, mixed
     item_id = material.showings.item_id[rows]
     first = np.searchsorted(item_id, chosen)
     count = np.searchsorted(item_id, chosen, side="right") - first
-    n_most = np.minimum(max(REVEALED), count // 2)
+    n_most = np.minimum(MAX_VIEWERS, count)
     owner = np.repeat(np.arange(len(chosen)), n_most)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(n_most) - n_most, n_most)
     viewer = viewer_vectors(network, material, rows[first[owner] + place])
-    return viewer, owner, n_most
+    return viewer, owner, count
 
 
 def relevant_rows(material: Material) -> Int64:

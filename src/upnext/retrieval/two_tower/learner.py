@@ -13,7 +13,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.protocols import NoProgress, Progress
@@ -21,7 +20,7 @@ from upnext.core.types import Array
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.material import Material
 from upnext.retrieval.pairs import unwatched_loss
-from upnext.retrieval.training_rows import Labels, labels_of
+from upnext.retrieval.training_rows import labels_of
 from upnext.retrieval.two_tower.batches import Batch, BatchReader
 from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.two_tower.export import export_towers
@@ -30,7 +29,7 @@ from upnext.retrieval.two_tower.network import TwoTower
 
 CHECKPOINT: Final = "two_tower.npz"
 FORMAT: Final = 2
-IDS: Final = "ids.weight"
+BY_VIDEO: Final = ("ids.weight", "is_trained")  # they grow with the catalogue
 
 
 class TwoTowerLearner:
@@ -43,7 +42,7 @@ class TwoTowerLearner:
         self._device = _device(config)
         self._network: TwoTower | None = None
         self._material: Material | None = None
-        self._trained = np.zeros(0, bool)
+        self._trained = np.zeros(0, bool)  # [n_items], what the network says of it too
 
     def learn(
         self,
@@ -64,10 +63,12 @@ class TwoTowerLearner:
         labels = labels_of(material.showings, self.config, material.since_us)
         if len(labels) < 2:
             raise expected("two-tower training", "at least 2 examples", len(labels))
-        self._prepare(material, labels)
+        self._prepare(material)
         network = self._built()
         if start_from is not None:
             self._start(start_from)
+        network.is_trained[torch.from_numpy(material.showings.item_id[labels.row])] = True
+        self._trained = network.is_trained.cpu().numpy()
         pool = np.flatnonzero(self._trained)
         reader = BatchReader(material, labels, self.config, pool)
         optimisers = _optimisers(network, self.config)
@@ -84,13 +85,11 @@ class TwoTowerLearner:
         progress.done()
         return {"loss": loss, "n_examples": len(labels), "epochs": self.config.epochs}
 
-    def _prepare(self, material: Material, labels: Labels) -> None:
+    def _prepare(self, material: Material) -> None:
         item_id, content = material.showings.item_id, material.content
         if len(item_id) and int(item_id.max()) >= len(content):
             raise expected("content", f"a row for item {item_id.max()}", len(content))
         self._material = material
-        self._trained = np.zeros(len(content), bool)
-        self._trained[item_id[labels.row]] = True
         torch.manual_seed(self.config.seed)
         features = torch.from_numpy(np.ascontiguousarray(content, np.float32))
         self._network = TwoTower(features, material.context.size, self.config).to(self._device)
@@ -99,16 +98,17 @@ class TwoTowerLearner:
         """Sets the weights of an earlier network; videos that came since start as ids that were never trained."""
         network = self._built()
         state = {name: torch.from_numpy(np.array(array)) for name, array in weights.items()}
-        ids = state.get(IDS)
-        if ids is not None and len(ids) < len(self._trained):
-            state[IDS] = functional.pad(ids, (0, 0, 0, len(self._trained) - len(ids)))
+        for name in BY_VIDEO:
+            table = state.get(name)
+            if table is not None and len(table) < len(network.features):
+                n_new = len(network.features) - len(table)
+                state[name] = torch.cat([table, table.new_zeros(n_new, *table.shape[1:])])
         own = network.state_dict()
         for name in sorted(own.keys() | state.keys()):
             was, is_now = (list(part[name].shape) if name in part else [] for part in (state, own))
             if was != is_now:
                 raise expected(f"snapshot to start from: {name}", f"shape {is_now}", was)
         network.load_state_dict(state)
-        self._trained |= (state[IDS] != 0).any(1).numpy()
 
     def _built(self) -> TwoTower:
         if self._network is None:

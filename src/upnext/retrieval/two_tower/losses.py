@@ -68,13 +68,13 @@ def loss_of_rows(
     scores float32[b, s] against the candidate columns, of which the first b are the examples' own videos; batch as tensors_of gives it;
     log_draws float32[s]: of the softmax."""
     candidate, n = batch["candidate"], len(scores)
-    hidden = _seen(batch)[:, candidate] if config.mask_seen else None
+    hidden = _hidden(batch) if config.mask_seen else None
     if config.loss == "softmax":
         positive = torch.arange(n, device=scores.device)
         return sampled_softmax(scores, candidate, positive, log_draws, config.pairing, hidden)
-    random = scores[:, n:] + bias
-    if hidden is not None:
-        random = random.masked_fill(hidden[:, n:], -torch.inf)
+    is_own = candidate[n:] == candidate[:n, None]
+    is_none = is_own if hidden is None else is_own | hidden[:, n:]
+    random = (scores[:, n:] + bias).masked_fill(is_none, -torch.inf)
     kept = (
         max(1, round(config.negatives_per_positive)) if config.imbalance == "downsample" else None
     )
@@ -98,12 +98,16 @@ def tensors_of(batch: Batch, device: torch.device) -> dict[str, Tensor]:
     return {name: torch.from_numpy(array).to(device) for name, array in arrays.items()}
 
 
-def _seen(batch: Mapping[str, Tensor]) -> Tensor:
-    """bool[b, v]: the viewer's pooled history holds that video of the batch."""
+def _hidden(batch: Mapping[str, Tensor]) -> Tensor:
+    """bool[b, s]: candidate columns that are no negatives of a row: the viewer's pooled history holds the video, or it is what the same
+    viewer was shown in another example of the batch."""
     place, is_there = batch["watched"], batch["watched:is_there"] > 0
     n_local = int(batch["n_items"])
     seen = torch.zeros(len(place), n_local + 1, dtype=torch.bool, device=place.device)
     seen.scatter_(
         1, torch.where(is_there, place, n_local), value=True
     )  # the rest in the last column
-    return seen[:, :-1]
+    user = batch["user"]
+    hidden = seen[:, batch["candidate"]]
+    hidden[:, : len(user)] |= user == user[:, None]
+    return hidden

@@ -68,11 +68,13 @@ class TwoTower(nn.Module):
     """Both towers with the tables they share."""
 
     features: Tensor  # float32[n_items, c], content by item_id
+    is_trained: Tensor  # bool[n_items]: the label of an example at least once
 
     def __init__(self, content: Tensor, n_context: int, config: TwoTowerConfig) -> None:
         super().__init__()
         self.config = config
         self.register_buffer("features", content, persistent=False)
+        self.register_buffer("is_trained", torch.zeros(len(content), dtype=torch.bool))
         self.item = ItemTower(content.shape[1], config)
         self.user = UserTower(row_size(config, n_context), n_context, config)
         self.ids = nn.Embedding(len(content), config.input_size, sparse=True)

@@ -29,7 +29,7 @@ class VideoParts:
     creator: Float32  # [m, d] mean vector of the creator's other trained videos, zeros for none
     n_creator: Int64  # [m] how many those are
     viewers: Float32  # [m, d] mean vector of the first viewers, zeros for none
-    n_viewers: Int64  # [m]
+    n_viewers: Int64  # [m] how many found it relevant, of whom only the first are in the mean
 
     def __len__(self) -> int:
         return len(self.n_creator)
@@ -76,7 +76,7 @@ def blend_of(parts: VideoParts, target: Float32, mean: Float32, reg: float = 1e-
     is_held = np.arange(len(parts)) % 3 == 0
     best = (np.inf, 1.0, 1.0)
     for half_creator in (1.0, 3.0, 10.0):
-        for half_viewers in (1.0, 3.0, 10.0, 30.0):
+        for half_viewers in (3.0, 10.0, 30.0, 100.0):
             terms = terms_of(parts, mean, half_creator, half_viewers)
             weight = _ridge(terms[:, ~is_held], target[~is_held], reg)
             error = np.square(np.tensordot(weight, terms[:, is_held], 1) - target[is_held]).mean()
@@ -174,7 +174,7 @@ class NewVideos:
 
     def __init__(self, known: Known) -> None:
         self._known = known
-        self._met: dict[int, tuple[Float32, int]] = {}  # item_id -> sum of viewers' vectors, count
+        self._met: dict[int, tuple[Float32, int]] = {}  # item_id -> viewers' mean, count
 
     def are_new(self, item_id: Int64) -> Bool:
         """bool[m]: the release was not trained on them."""
@@ -183,9 +183,9 @@ class NewVideos:
         is_new[~is_new] = ~trained[item_id[~is_new]]
         return np.asarray(is_new, np.bool_)
 
-    def meet(self, item_id: Int64, total: Float32, n_viewers: Int64) -> None:
-        """Sets the first viewers of videos: the sum of their vectors float32[m, d], and how many they are."""
-        for item, vector, n in zip(item_id.tolist(), total, n_viewers.tolist(), strict=True):
+    def meet(self, item_id: Int64, viewers: Float32, n_viewers: Int64) -> None:
+        """Sets the first viewers of videos: their mean vector float32[m, d], and how many found it relevant in all."""
+        for item, vector, n in zip(item_id.tolist(), viewers, n_viewers.tolist(), strict=True):
             self._met[item] = (vector, n)
 
     def placed(self, item_id: Int64, inputs: Float32, creator: Int64) -> tuple[Bool, Float32]:
@@ -200,8 +200,7 @@ class NewVideos:
         nobody = (np.zeros(content.shape[1], np.float32), 0)
         met = [self._met.get(item, nobody) for item in item_id.tolist()]
         n_viewers = np.array([n for _, n in met], np.int64)
-        total = np.array([vector for vector, _ in met], np.float32).reshape(content.shape)
-        viewers = mean_of_sum(total, n_viewers)
+        viewers = np.array([vector for vector, _ in met], np.float32).reshape(content.shape)
         by_creator, n_creator = known.creators.mean(creator)
         parts = VideoParts(content, by_creator, n_creator, viewers, n_viewers)
         has_place = known.by_content | (n_viewers > 0) | (n_creator > 0)

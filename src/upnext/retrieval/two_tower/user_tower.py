@@ -87,12 +87,12 @@ class UserTower:
         return self._new.are_new(item_id)
 
     def meet(
-        self, item_id: Int64, total: Float32, n_viewers: Int64, codes: VideoCodes
+        self, item_id: Int64, viewers: Float32, n_viewers: Int64, codes: VideoCodes
     ) -> tuple[Int64, Float32]:
         """(ids int64[m], vectors float32[m, d]): new videos moved by their first viewers.
 
-        total float32[m, d]: the sum of those viewers' vectors; n_viewers int64[m]; codes aligned with item_id int64[m], all of them new."""
-        self._new.meet(item_id, total, n_viewers)
+        viewers float32[m, d]: their mean vector; n_viewers int64[m]: how many found it relevant in all; codes aligned with item_id int64[m], all of them new."""
+        self._new.meet(item_id, viewers, n_viewers)
         inputs = np.zeros((len(item_id), self._base.shape[1]), np.float32)
         is_old = item_id < self._n_base
         inputs[is_old] = self._base[item_id[is_old]]
