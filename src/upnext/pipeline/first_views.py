@@ -14,6 +14,7 @@ import numpy as np
 
 from upnext.catalog.view import CatalogView
 from upnext.core.columns import VIDEO_STATUSES
+from upnext.core.errors import Unavailable
 from upnext.core.types import Float32, Int64, Request
 from upnext.features.first_viewers import FirstViewer
 from upnext.features.live import StateReader
@@ -25,7 +26,7 @@ COUNTER: Final = "relevant_total"
 VIEWERS_A_TURN: Final = 2000  # embedded, about .2 ms each; the rest waits for the next turn
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Met:
     """A new video's viewers so far."""
 
@@ -52,36 +53,35 @@ class FirstViews:
             for item, count in zip(shown.tolist(), counts[shown].tolist())
             if item not in self._met or self._met[item].count != count
         ]
-        moved: list[int] = []
-        left = VIEWERS_A_TURN
+        moved: dict[int, _Met] = {}
+        n_embedded = 0
         for item in stale:
-            if left <= 0:
+            if n_embedded >= VIEWERS_A_TURN:
                 break
             (viewers,) = self._reader.first_viewers([item])
-            left -= self._meet(item, viewers, moved)
-            self._met[item].count = float(counts[item])
+            moved[item] = self._met_by(item, viewers, float(counts[item]))
+            n_embedded += len(viewers)
         if moved:
-            self._place(np.array(moved, np.int64))
-        return np.array(moved, np.int64)
+            self._met.update(moved)
+            self._place(np.array(list(moved), np.int64))
+        return np.array(list(moved), np.int64)
 
-    def _meet(self, item: int, viewers: list[FirstViewer], moved: list[int]) -> int:
-        """Brings what is known of a video's viewers up to the list -> how many were embedded."""
-        met = self._met.setdefault(item, _Met())
-        moved.append(item)
-        if viewers == met.viewers:
-            return 0
-        n_known = len(met.viewers)
-        if viewers[:n_known] != met.viewers or not n_known:  # one took it back: all anew
-            n_known, met.total = 0, np.zeros(self._release.tower.embedding_size, np.float32)
+    def _met_by(self, item: int, viewers: list[FirstViewer], count: float) -> _Met:
+        """What is known of a video with these viewers; those that were known are not embedded again."""
+        before = self._met.get(item, _Met())
+        n_known, total = len(before.viewers), before.total
+        if viewers[:n_known] != before.viewers or not n_known:  # one took it back: all anew
+            n_known, total = 0, np.zeros(self._release.tower.embedding_size, np.float32)
         for viewer in viewers[n_known:]:
-            met.total = met.total + self._vector(viewer)
-        met.viewers = viewers
-        return len(viewers) - n_known
+            total = total + self._vector(viewer)
+        return _Met(viewers, total, count)
 
     def _vector(self, viewer: FirstViewer) -> Float32:
-        """float32[d]: the viewer strictly before the showing, by what is kept of their history."""
+        """float32[d]: the viewer strictly before the showing, by what is kept of their history. Raises Unavailable."""
         asked = Request("", viewer.user_id, "", 1, viewer.time_us)
         query = self._reader.hydrate_past(asked)
+        if query.degraded:
+            raise Unavailable("a first viewer can't be read: the state is down")
         vector: Float32 = self._release.tower.vectors(query)[0]
         return vector
 

@@ -77,7 +77,9 @@ class UserTower:
         ids, rows = item_id[is_new], np.ascontiguousarray(content[is_new], np.float32)
         if not len(ids):
             return ids, np.zeros((0, self.embedding_size), np.float32)
-        inputs: Float32 = self._item.run(None, {"content": rows})[0]
+        inputs = np.zeros((len(ids), self._base.shape[1]), np.float32)
+        if self.config.video_parts != "id":  # its content network was never trained
+            inputs = self._item.run(None, {"content": rows})[0]
         self._put(ids, inputs)
         has_place, vectors = self._new.placed(ids, inputs, codes.creator[is_new])
         return ids[has_place], vectors[has_place]
@@ -91,7 +93,8 @@ class UserTower:
     ) -> tuple[Int64, Float32]:
         """(ids int64[m], vectors float32[m, d]): new videos moved by their first viewers.
 
-        viewers float32[m, d]: their mean vector; n_viewers int64[m]: how many found it relevant in all; codes aligned with item_id int64[m], all of them new."""
+        viewers float32[m, d]: their mean vector; n_viewers int64[m]: how many found it relevant in all; codes aligned with
+        item_id int64[m], all of them new."""
         self._new.meet(item_id, viewers, n_viewers)
         inputs = np.zeros((len(item_id), self._base.shape[1]), np.float32)
         is_old = item_id < self._n_base
