@@ -43,9 +43,7 @@ class TwoTowerConfig(BaseModel):
     relevant_weight: Annotated[float, Field(gt=0)] = Field(
         4.0, description="weight of a relevant example where a plain showing has 1"
     )
-    label_histories: bool = Field(
-        False, description="imported untimed showings are examples too: for a log of few days"
-    )
+    label_histories: bool = Field(True, description="imported untimed showings are examples too")
     only_first: bool = Field(True, description="a showing of a video seen before is no example")
     max_per_user: Positive = Field(30, description="latest examples of one user at most")
     min_examples: Annotated[int, Field(ge=0)] = Field(
