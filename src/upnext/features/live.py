@@ -117,7 +117,7 @@ class StateWriter:
             viewer = self._viewers[event.user_id]
             touched[event.user_id] = viewer
             for delta in viewer.state.apply(event):
-                self.counters.add(*delta)
+                self.counters.add(*delta, event.country)
             seen = viewer.state.newly_seen
             if seen is not None:
                 self._mark_seen(event.user_id, viewer, seen.day, (seen.item_id,))

@@ -28,6 +28,7 @@ import torch
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
 from upnext.content.encoder import ContentEncoder, fit_content
+from upnext.content.reduction import Reduction
 from upnext.core.clock import DAY_US, HOUR_US
 from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import InvalidInput
@@ -53,7 +54,7 @@ from upnext.learn.job import Began, Job
 from upnext.learn.judge import LEAST_VIEWERS, Judgement, judge
 from upnext.learn.rows_file import load_rows, save_rows
 from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
-from upnext.pipeline.release_parts import Reduction, write_catalog_marks
+from upnext.pipeline.release_parts import write_catalog_marks
 from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows, share_of
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.retrieval.checkpoint import read_checkpoint
