@@ -14,6 +14,7 @@ from upnext.core.protocols import Progress
 from upnext.core.types import Array, Int64
 from upnext.retrieval.checkpoint import read_checkpoint, write_checkpoint
 from upnext.retrieval.config import TRAINED, RetrievalConfig
+from upnext.retrieval.content_profile import ContentProfileLearner
 from upnext.retrieval.generator import GeneratorLearner
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material
@@ -25,13 +26,12 @@ EXPORT = "export"
 
 def asked_for(settings: Settings) -> tuple[str, ...]:
     """The trained generators, besides the two-tower network, with a quota on any surface; in a fixed order."""
-    wanted = {
-        name
-        for surface in settings.surfaces.values()
-        for name, quota in surface.sources.items()
-        if quota > 0
-    }
-    return tuple(name for name in TRAINED if name in wanted)
+    return tuple(name for name in TRAINED if is_asked_for(name, settings))
+
+
+def is_asked_for(name: str, settings: Settings) -> bool:
+    """Whether a source has a quota on any surface."""
+    return any(surface.sources.get(name, 0) > 0 for surface in settings.surfaces.values())
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,8 @@ def learner_of(
 ) -> GeneratorLearner:
     """The learner of a trained generator, its settings with `shared` (seed, device, epochs) put in."""
     match name:
+        case "content_profile":
+            return ContentProfileLearner(config.content_profile)
         case _:
             raise AssertionError(f"no learner of generator {name!r}")
 
@@ -82,6 +84,7 @@ def put_into_release(
     shutil.copytree(folder / EXPORT, target, dirs_exist_ok=True)
     vectors = np.load(target / "item_vectors.npy", mmap_mode="r")
     known = active[np.asarray(vectors[active]).any(axis=1)]
-    FaissIndex.build(np.asarray(vectors[known]), known, settings.retrieval.index).save(
-        target / "index"
-    )
+    config = settings.retrieval.index
+    if name == "content_profile":
+        config = settings.retrieval.content_profile.index_of(config)
+    FaissIndex.build(np.asarray(vectors[known]), known, config).save(target / "index")

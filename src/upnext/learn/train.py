@@ -46,6 +46,7 @@ from upnext.learn.export_text import title_encoder
 from upnext.learn.generators import (
     Asked,
     asked_for,
+    is_asked_for,
     learn_generator,
     put_into_release,
     snapshot_in,
@@ -62,6 +63,8 @@ from upnext.retrieval.covisits import neighbours_of
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material, VideoCodes
 from upnext.retrieval.two_tower_learner import CHECKPOINT, TwoTowerLearner
+from upnext.retrieval.viewers import viewers_of
+from upnext.retrieval.word_index import WordIndex, texts_of_columns
 from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 
@@ -198,6 +201,9 @@ class Training:
         np.save(folder / "vectors.npy", vectors)
         np.save(folder / "described.npy", self._view.status[: len(vectors)] != UNKNOWN)
         Reduction.fit(vectors, STATIC_SIZE).save(folder / "reduction.npz")
+        if is_asked_for("search_history", self._settings):
+            texts = texts_of_columns(titles, videos.column("tags").to_pylist())
+            WordIndex.build(texts, self._settings.retrieval.search_history).save(folder / "words")
         return {"size": int(vectors.shape[1]), "n_videos": len(vectors)}
 
     def _generators(
@@ -237,6 +243,8 @@ class Training:
         learner.export(folder / "retrieval")
         neighbours = neighbours_of(showings, len(content), config.item_to_item, self._progress)
         neighbours.save(folder / "covisits")
+        if is_asked_for("user_knn", self._settings):
+            viewers_of(showings, len(content), config.user_knn).save(folder / "viewers")
         return dict(said)
 
     def _material(self, showings: Showings, content: Float32, words: Vocabulary) -> Material:
@@ -264,8 +272,10 @@ class Training:
         made, text = job.folder / generators, job.folder / "content"
         shutil.copytree(text / "content", target / "content", dirs_exist_ok=True)
         shutil.copyfile(text / "reduction.npz", target / "reduction.npz")
-        for name in ("retrieval", "covisits"):
-            shutil.copytree(made / name, target / name, dirs_exist_ok=True)
+        parts = [made / "retrieval", made / "covisits", made / "viewers", text / "words"]
+        for part in parts:
+            if part.exists():  # the last two where a surface asks for them
+                shutil.copytree(part, target / part.name, dirs_exist_ok=True)
         np.save(target / "static.npy", Reduction.load(text / "reduction.npz").apply(content))
         vectors = np.load(target / "retrieval" / "item_vectors.npy")
         active = np.flatnonzero(self._view.status[: len(vectors)] == ACTIVE)

@@ -5,6 +5,7 @@ static.npz   content in few columns  index/       FaissIndex over item vectors
 features.json  vocabulary            covisits/    item-to-item neighbours
 blend/       weights of the merge    ranker/      the ranker's graph
 generators/  by source: what else was trained, each with item_vectors.npy and index/
+words/       titles and tags, where search_history is asked for      viewers/  a sample of viewers, where user_knn is
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.user_tower import UserTower
+from upnext.retrieval.viewers import Viewers
+from upnext.retrieval.word_index import WordIndex, texts_of
 
 
 class OncePerQuery:
@@ -61,6 +64,8 @@ class ReleaseParts:
     index: FaissIndex
     generators: Mapping[str, Trained]  # besides the two-tower network
     neighbours: Neighbours
+    words: WordIndex | None
+    viewers: Viewers | None
     blend_weights: dict[str, float]
     ranker: OnnxRanker | None
     described: Bool  # [n_items] the videos that the release was made with knew something of
@@ -88,6 +93,8 @@ class ReleaseParts:
             index=FaissIndex.load(folder / "index"),
             generators=_generators(folder / "generators"),
             neighbours=Neighbours.load(folder / "covisits"),
+            words=WordIndex.load(folder / "words") if (folder / "words").exists() else None,
+            viewers=Viewers.load(folder / "viewers") if (folder / "viewers").exists() else None,
             blend_weights=load_weights(folder / "blend"),
             ranker=OnnxRanker.load(folder / "ranker", threads) if has_ranker else None,
             described=np.load(folder / "described.npy"),
@@ -115,6 +122,8 @@ class ReleaseParts:
         self.index.remove(item_id)
         active = item_id[is_active]
         self.index.add(active, self.vectors.rows(active))
+        if self.words is not None:
+            self.words.bring(item_id, texts_of(rows))
         for trained in self.generators.values():
             trained.bring(item_id, content, codes, new, is_active)
 

@@ -6,7 +6,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-TRAINED: Final[tuple[str, ...]] = ()  # sources that learn, besides the two-tower network
+TRAINED: Final[tuple[str, ...]] = (
+    "content_profile",
+)  # sources that learn, besides the two-tower network
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -226,6 +228,16 @@ class ContentProfileConfig(BaseModel):
     dislike_weight: Annotated[float, Field(ge=0)] = Field(
         1.0, description="of a disliked video, taken off, where a relevant one adds 1"
     )
+    flat_below: Positive = Field(20_000, description="exact search for fewer videos than this")
+    target_recall: Share = Field(
+        0.8, description="recall@500 that its index is set for: it proposes, others judge"
+    )
+
+    def index_of(self, index: IndexConfig) -> IndexConfig:
+        """The settings of its index, the rest as for any other."""
+        return index.model_copy(
+            update={"flat_below": self.flat_below, "target_recall": self.target_recall}
+        )
 
 
 class RetrievalConfig(BaseModel):

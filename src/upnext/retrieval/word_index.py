@@ -72,10 +72,13 @@ class WordIndex:
     ) -> WordIndex:
         """The index of all videos in the order of item_id, each as its title and tags."""
         config = config or SearchHistoryConfig()
-        found = [_tokens(parts) for parts in texts]
-        length = np.array([len(tokens) for tokens in found], np.int64)
-        token = np.fromiter((t for tokens in found for t in tokens), np.int64, int(length.sum()))
-        item = np.repeat(np.arange(len(found)), length)
+        tokens, lengths = array("q"), array("q")
+        for parts in texts:
+            found = _tokens(parts)
+            tokens.extend(found)
+            lengths.append(len(found))
+        token, length = np.array(tokens, np.int64), np.array(lengths, np.int64)
+        item = np.repeat(np.arange(len(length)), length)
         token, item, n_times = _counted(token, item)
         has_text = max(1, int((length > 0).sum()))
         scale = _Scale(
@@ -95,7 +98,7 @@ class WordIndex:
             kinds, idf.astype(np.float32), start, item[kept].astype(np.int32),
             (part * idf[kind])[kept].astype(np.float32),
         )  # fmt: skip
-        return WordIndex(words, scale, len(found), config.per_token)
+        return WordIndex(words, scale, len(length), config.per_token)
 
     def save(self, folder: Path) -> None:
         """Writes one npy for each array and words.json, without what came later."""
@@ -182,7 +185,7 @@ def texts_of(videos: Sequence[Mapping[str, object]]) -> list[list[str]]:
     return [_text(video.get("title"), video.get("tags")) for video in videos]
 
 
-def texts_of_table(
+def texts_of_columns(
     titles: Sequence[str | None], tags: Sequence[Sequence[str] | None]
 ) -> list[list[str]]:
     """The same of whole columns."""
