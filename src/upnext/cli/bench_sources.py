@@ -20,6 +20,7 @@ from rich.console import Console
 from upnext.cli.evaluate_tables import draw
 from upnext.cli.progress import RichProgress
 from upnext.cli.sources_world import SourcesWorld, queries_of, sources_of
+from upnext.core.clock import HOUR_US
 from upnext.core.protocols import Progress, Source
 from upnext.core.types import Query
 
@@ -57,7 +58,8 @@ def measured(
     sources = sources_of(world, folder, seed, progress)
     progress.done()
     queries = queries_of(world, history, requests + WARM, seed)
-    refresh_s = {name: _refresh_s(source, world.now_us) for name, source in sources.items()}
+    for source in sources.values():
+        _refresh_s(source, world.now_us)  # what is compiled, no list waits for
     taken = {name: _Taken([], []) for name in sources}
     progress.start("requests", len(queries), "requests")
     for query in queries:
@@ -65,6 +67,8 @@ def measured(
             taken[name].add(source, query, k)
         progress.advance(1)
     progress.done()
+    later_us = world.now_us + HOUR_US
+    refresh_s = {name: _refresh_s(source, later_us) for name, source in sources.items()}
     return [{"source": name, **taken[name].row(), "refresh_s": refresh_s[name]} for name in sources]
 
 

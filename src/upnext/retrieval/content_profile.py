@@ -15,9 +15,10 @@ import numpy as np
 
 from upnext.content.reduction import Reduction
 from upnext.content.unit import unit_rows
+from upnext.core.compiled import compiled
 from upnext.core.errors import InvalidInput
 from upnext.core.protocols import Progress
-from upnext.core.types import Array, Flag, Float32, Float64, Int64, Query
+from upnext.core.types import Array, Flag, Float32, Float64, Int64, Query, UInt16
 from upnext.features.vector_table import VectorTable
 from upnext.retrieval.config import ContentProfileConfig
 from upnext.retrieval.material import Material, VideoCodes
@@ -96,16 +97,13 @@ class ContentProfileGenerator:
     def vectors(self, query: Query) -> Float32:
         """float32[1, d] of length 1; float32[0, d] for a viewer who found nothing relevant lately, or whose likes and dislikes cancel out."""
         history = query.user.history
-        flags = history.flags[-self._config.n_rows :]
-        weight = ((flags & _RELEVANT) != 0) - self._config.dislike_weight * (
-            (flags & _DISLIKED) != 0
+        weight = _weights(
+            history.flags[-self._config.n_rows :], self._decay, self._config.dislike_weight
         )
-        some = np.flatnonzero(weight)
         if not (weight > 0).any():
             return np.zeros((0, self.embedding_size), np.float32)
-        weight = (weight * self._decay[len(self._decay) - len(flags) :])[some].astype(np.float32)
-        item_id = history.item_id[-self._config.n_rows :][some]
-        profile = unit_rows((weight @ self._vectors.rows(item_id))[None])
+        rows = self._vectors.rows(history.item_id[-self._config.n_rows :])
+        profile = unit_rows((weight @ rows)[None])
         return profile if profile.any() else profile[:0]
 
     def bring(self, item_id: Int64, content: Float32, codes: VideoCodes) -> tuple[Int64, Float32]:
@@ -114,3 +112,16 @@ class ContentProfileGenerator:
         vectors = unit_rows(self._reduction.apply(content))
         self._vectors.put(item_id, vectors)
         return item_id, vectors
+
+
+@compiled
+def _weights(flags: UInt16, decay: Float64, dislike_weight: float) -> Float32:
+    """float32[h] of the latest h showings: what was relevant adds, what was disliked takes off."""
+    weight = np.zeros(len(flags), np.float32)
+    first = len(decay) - len(flags)
+    for i in range(len(flags)):
+        if flags[i] & _RELEVANT:
+            weight[i] += decay[first + i]
+        if flags[i] & _DISLIKED:
+            weight[i] -= dislike_weight * decay[first + i]
+    return weight

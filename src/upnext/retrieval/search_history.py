@@ -51,20 +51,20 @@ def _matching(
     places: Int64, weight: Float64, words: Words, is_replaced: Bool,
     later_row: Int64, later_id: Int64, later_weight: Float32,
 ) -> tuple[Int64, Float64]:  # fmt: skip
-    """(videos int64[m] that have a token, float64[m] their weighted sums)."""
+    """(videos int64[m] that have a token, float64[m] their weighted sums); those of the latest tokens last, which is where `best_open` begins."""
     n_places = len(later_id)
     for place in places:
         if place >= 0:
             n_places += words.start[place + 1] - words.start[place]
     sums, n_found = sums_for(n_places), 0
-    for t in range(len(places)):
+    for j in range(len(later_id)):
+        part = weight[later_row[j]] * later_weight[j]
+        n_found = add_to(sums, n_found, later_id[j], part)
+    for t in range(len(places) - 1, -1, -1):
         if places[t] < 0:
             continue
         for at in range(words.start[places[t]], words.start[places[t] + 1]):
             item_id = words.item_id[at]
             if not is_replaced[item_id]:
                 n_found = add_to(sums, n_found, item_id, weight[t] * words.weight[at])
-    for j in range(len(later_id)):
-        part = weight[later_row[j]] * later_weight[j]
-        n_found = add_to(sums, n_found, later_id[j], part)
     return sums.found[:n_found], sums.total[:n_found]

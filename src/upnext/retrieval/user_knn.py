@@ -12,7 +12,7 @@ import numpy as np
 from upnext.core.compiled import compiled
 from upnext.core.types import Candidates, Float64, Int64, Query
 from upnext.retrieval.config import UserKnnConfig
-from upnext.retrieval.selection import Heap, is_worse, sort_best_first, take_in
+from upnext.retrieval.selection import best_of
 from upnext.retrieval.short_list import Allowed, Videos, all_allowed, best_open, mask_of
 from upnext.retrieval.sums import add_to, sums_for
 from upnext.retrieval.viewers import Viewers
@@ -65,28 +65,19 @@ def _similar(
         own = weight[first + s] * viewers.idf[seed]
         for place in range(viewers.item_start[seed], viewers.item_start[seed + 1]):
             n_found = add_to(sums, n_found, viewers.viewer[place], own * viewers.part[place])
-    return _largest(sums.found[:n_found], sums.total[:n_found], n_neighbours)
-
-
-@compiled
-def _largest(found: Int64, total: Float64, size: int) -> tuple[Int64, Float64]:
-    best = Heap(np.empty(size, np.int64), np.empty(size))
-    n_held = 0
-    for i in range(len(found)):
-        if n_held < size or is_worse(best.value[0], best.row[0], total[i], found[i]):
-            n_held = take_in(best, n_held, found[i], total[i])
-    sort_best_first(best, n_held)
-    return best.row[:n_held], best.value[:n_held]
+    return best_of(sums.found[:n_found], sums.total[:n_found], n_neighbours)
 
 
 @compiled
 def _videos_of(similar: Int64, cosine: Float64, viewers: Viewers) -> tuple[Int64, Float64]:
-    """(different videos int64[m] of some viewers, float64[m] the sum of cosine times worth over who watched each)."""
+    """(different videos int64[m] of some viewers, float64[m] the sum of cosine times worth over who watched each).
+
+    The most similar viewer's stand last, which is where `best_open` begins."""
     n_places = 0
     for viewer in similar:
         n_places += viewers.start[viewer + 1] - viewers.start[viewer]
     sums, n_found = sums_for(n_places), 0
-    for j in range(len(similar)):
+    for j in range(len(similar) - 1, -1, -1):
         viewer = similar[j]
         for row in range(viewers.start[viewer], viewers.start[viewer + 1]):
             if viewers.worth[row] > 0:
