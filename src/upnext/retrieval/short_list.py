@@ -143,20 +143,6 @@ def is_open(item_id: int, left_out: Int64, allowed: Bool) -> bool:
 
 
 @compiled
-def first_open(item_id: Int64, left_out: Int64, allowed: Bool, k: int) -> Int64:
-    """Positions int64[m], m <= k, of the first k of ids int64[n] that are allowed and not left out; the walk ends there."""
-    rows = np.empty(min(k, len(item_id)), np.int64)
-    n_found = 0
-    for i in range(len(item_id)):
-        if n_found == k:
-            break
-        if is_open(item_id[i], left_out, allowed):
-            rows[n_found] = i
-            n_found += 1
-    return rows[:n_found]
-
-
-@compiled
 def best_open(
     item_id: Int64, values: Float64, left_out: Int64, allowed: Bool, k: int
 ) -> tuple[Int64, Float64]:
@@ -179,7 +165,7 @@ def best_open(
 
 @compiled
 def first_unseen(item_id: Int64, left_out: Int64, k: int) -> Int64:
-    """The same where all are allowed."""
+    """Positions int64[m], m <= k, of the first k of ids int64[n] that are not left out; the walk ends there."""
     rows = np.empty(min(k, len(item_id)), np.int64)
     n_found = 0
     for i in range(len(item_id)):
