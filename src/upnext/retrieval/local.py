@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from upnext.core.compiled import compiled
-from upnext.core.types import NO_ITEMS, Array, Bool, Candidates, Float32, Float64, Int64, Query
+from upnext.core.types import NO_ITEMS, Array, Bool, Candidates, Float64, Int64, Query
 from upnext.retrieval.aged import Aged
 from upnext.retrieval.config import LocalConfig
 from upnext.retrieval.selection import best_of
@@ -38,7 +38,7 @@ class _Places(NamedTuple):
 
     item_id: Int64  # [m]
     cell: Int64  # [m] ascending
-    weight: Float32  # [m]
+    weight: Float64  # [m]
     by_language: dict[int, ShortList]  # whatever their place
 
 
@@ -71,7 +71,7 @@ class Local:
         order = np.lexsort((ids, -values[ids], cell))
         item_id = ids[order].astype(np.int64)
         # a video that nobody has watched yet may still be near: a small weight, not none
-        weight = (values[item_id] + 0.1).astype(np.float32)
+        weight = values[item_id] + 0.1
         by_language = by_group(values, self._videos.language[:n], config.size)
         return _Places(item_id, cell[order], weight, by_language)
 
