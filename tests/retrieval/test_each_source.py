@@ -10,6 +10,7 @@ from retrieval_world import DAY_US, NOW_US, Shelf, Tally, query_of
 from upnext.core.id_set import IdSet
 from upnext.core.randomness import rng_for
 from upnext.core.types import Profile
+from upnext.retrieval.asked_lists import AskedLists
 from upnext.retrieval.config import FollowedConfig, FreshConfig, LocalConfig, PopularConfig
 from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
@@ -126,6 +127,25 @@ def test_a_countrys_list_follows_its_counts_at_the_next_refresh():
     assert source.fetch(query_of(country="IN"), 2).item_id.tolist() == [0, 1]
     source.refresh(NOW_US + 6_000_000)
     assert source.fetch(query_of(country="IN"), 2).item_id.tolist() == [1, 0]
+
+
+def test_the_pairs_asked_for_are_made_ahead_and_those_asked_no_more_are_not():
+    made = []
+
+    def make(country, language):
+        made.append((country, language))
+        return top(np.array([1.0]), 1)
+
+    first = AskedLists(make, None)
+    for country in ("IN", "FR", "IN"):
+        first.of(country, 0)
+    assert made == [("IN", 0), ("FR", 0)]  # each once
+    second = AskedLists(make, first)
+    second.of("IN", 0)
+    assert made[2:] == [("IN", 0), ("FR", 0)]
+    third = AskedLists(make, second)
+    assert made[4:] == [("IN", 0)]
+    assert third.wanted() == []
 
 
 def trending_world():

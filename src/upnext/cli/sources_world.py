@@ -60,7 +60,7 @@ N_SEARCHES = 15  # of two words each
 N_SEEN = 2_000  # besides the history
 N_DRAWN = 20_000  # draws of which the different ones are what viewers watch
 POPULAR_EXPONENT = 1.1
-COUNTRY_EVENTS = 20_000  # relevant showings of a week in each country
+COUNTRY_EVENTS = 10_000  # relevant showings of a week in each country
 CONTENT_SIZE = 64
 
 
@@ -75,6 +75,7 @@ class SourcesWorld:
     latitude: Float32
     longitude: Float32
     watched: Float64  # [n_items] relevant showings a day, by item_id
+    watched_until: Float64  # [n_items] its running sum
     countries: CountryCounts
     allowed: Bool
     cities: Float64  # [N_CITIES, 2]
@@ -99,7 +100,8 @@ class SourcesWorld:
             city[:, 0].astype(np.float32),
             city[:, 1].astype(np.float32),
             watched,
-            _countries(rng, watched),
+            np.cumsum(watched),
+            _countries(rng, np.cumsum(watched)),
             allowed,
             cities,
         )
@@ -127,13 +129,13 @@ class SourcesWorld:
 
     def drawn(self, rng: np.random.Generator, n: int) -> Int64:
         """int64[n]: videos, popular ones more often."""
-        ends = np.cumsum(self.watched)
+        ends = self.watched_until
         found = np.searchsorted(ends, rng.random(n) * ends[-1])
-        return np.minimum(found, self.n_items - 1).astype(np.int64)
+        return np.asarray(np.minimum(found, self.n_items - 1), np.int64)
 
 
-def _countries(rng: np.random.Generator, watched: Float64) -> CountryCounts:
-    counts, ends = CountryCounts(), np.cumsum(watched)
+def _countries(rng: np.random.Generator, ends: Float64) -> CountryCounts:
+    counts = CountryCounts()
     for country in COUNTRIES:
         items = np.searchsorted(ends, rng.random(COUNTRY_EVENTS) * ends[-1])
         times = NOW_US - rng.integers(1, 7 * DAY_US, COUNTRY_EVENTS)

@@ -1,4 +1,5 @@
-"""The candidate generators of a training job: those that some surface asks for, each learned, exported and indexed alike."""
+"""The candidate generators of a training job: those that some surface asks for, each learned, exported and indexed alike; and what
+sources without vectors search."""
 
 from __future__ import annotations
 
@@ -9,15 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from upnext.core.protocols import Progress
 from upnext.core.types import Array, Int64
+from upnext.features.showings import Showings
 from upnext.retrieval.checkpoint import read_checkpoint, write_checkpoint
 from upnext.retrieval.config import TRAINED, RetrievalConfig
 from upnext.retrieval.content_profile import ContentProfileLearner
 from upnext.retrieval.generator import GeneratorLearner
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material
+from upnext.retrieval.viewers import viewers_of
+from upnext.retrieval.word_index import WordIndex, texts_of_columns
 from upnext.settings.settings import Settings
 
 SNAPSHOT = "snapshot.npz"
@@ -88,3 +93,17 @@ def put_into_release(
     if name == "content_profile":
         config = settings.retrieval.content_profile.index_of(config)
     FaissIndex.build(np.asarray(vectors[known]), known, config).save(target / "index")
+
+
+def save_viewers(showings: Showings, n_items: int, settings: Settings, folder: Path) -> None:
+    """Writes the sample of viewers that user_knn searches, where a surface asks for it."""
+    if is_asked_for("user_knn", settings):
+        viewers_of(showings, n_items, settings.retrieval.user_knn).save(folder)
+
+
+def save_words(videos: pa.Table, settings: Settings, folder: Path) -> None:
+    """Writes the index of titles and tags that search_history searches, where a surface asks for it. videos: in order of item_id."""
+    if is_asked_for("search_history", settings):
+        columns = (videos.column(name).to_pylist() for name in ("title", "tags"))
+        texts = texts_of_columns(*columns)
+        WordIndex.build(texts, settings.retrieval.search_history).save(folder)

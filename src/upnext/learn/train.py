@@ -46,9 +46,10 @@ from upnext.learn.export_text import title_encoder
 from upnext.learn.generators import (
     Asked,
     asked_for,
-    is_asked_for,
     learn_generator,
     put_into_release,
+    save_viewers,
+    save_words,
     snapshot_in,
 )
 from upnext.learn.job import Began, Job
@@ -63,8 +64,6 @@ from upnext.retrieval.covisits import neighbours_of
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material, VideoCodes
 from upnext.retrieval.two_tower_learner import CHECKPOINT, TwoTowerLearner
-from upnext.retrieval.viewers import viewers_of
-from upnext.retrieval.word_index import WordIndex, texts_of_columns
 from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 
@@ -201,9 +200,7 @@ class Training:
         np.save(folder / "vectors.npy", vectors)
         np.save(folder / "described.npy", self._view.status[: len(vectors)] != UNKNOWN)
         Reduction.fit(vectors, STATIC_SIZE).save(folder / "reduction.npz")
-        if is_asked_for("search_history", self._settings):
-            texts = texts_of_columns(titles, videos.column("tags").to_pylist())
-            WordIndex.build(texts, self._settings.retrieval.search_history).save(folder / "words")
+        save_words(videos, self._settings, folder / "words")
         return {"size": int(vectors.shape[1]), "n_videos": len(vectors)}
 
     def _generators(
@@ -243,8 +240,7 @@ class Training:
         learner.export(folder / "retrieval")
         neighbours = neighbours_of(showings, len(content), config.item_to_item, self._progress)
         neighbours.save(folder / "covisits")
-        if is_asked_for("user_knn", self._settings):
-            viewers_of(showings, len(content), config.user_knn).save(folder / "viewers")
+        save_viewers(showings, len(content), self._settings, folder / "viewers")
         return dict(said)
 
     def _material(self, showings: Showings, content: Float32, words: Vocabulary) -> Material:

@@ -35,7 +35,7 @@ class SearchHistory:
     def fetch(self, query: Query, k: int) -> Candidates:
         """At most k, best first, unseen and allowed; the score is the sum of BM25 weights, of older searches less. None without searches."""
         index = self._index
-        latest_first = query.user.searches[::-1][: self._config.n_tokens]
+        latest_first = query.user.searches[-self._config.n_tokens :][::-1].copy()
         first, _ = distinct(latest_first)
         tokens, weight = latest_first.take(first), self._weight.take(first)
         found, total = _matching(
