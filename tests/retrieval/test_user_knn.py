@@ -30,7 +30,7 @@ def fetched(rows, query, config=EVEN, k=N):
 
 
 def dense(rows, history, config):
-    """{video: score}: cosine of idf-weighted sets to every viewer, but for the own norm, times what each watched."""
+    """{video: score}: the mean of what each video was worth to the most similar viewers, weighed by the cosine of idf-weighted sets."""
     showings = showings_of(rows)
     table = np.zeros((len(showings.user_ids), N))
     table[showings.user, showings.item_id] = 1
@@ -41,13 +41,13 @@ def dense(rows, history, config):
     relevant = (showings.flags & Flag.RELEVANT) != 0
     worth[showings.user, showings.item_id] = np.where(relevant, 1.0, config.shown_weight)
     cosine[np.argsort(-cosine, kind="stable")[config.n_neighbours :]] = 0
-    total = cosine @ worth
+    total = cosine @ worth / max(cosine.sum(), 1e-30)
     return {i: total[i] for i in range(N) if total[i] > 1e-9 and i not in history}
 
 
 @settings(deadline=None)
 @given(logs, st.sets(st.integers(0, N - 1), min_size=1, max_size=6), st.sampled_from([0.0, 0.5]))
-def test_the_scores_are_the_dense_sums_of_cosines(rows, history, shown_weight):
+def test_the_scores_are_the_dense_means_weighed_by_cosine(rows, history, shown_weight):
     config = EVEN.model_copy(update={"shown_weight": shown_weight})
     found = fetched(rows, query_of(items=sorted(history)), config)
     assert found == pytest.approx(dense(rows, sorted(history), config), rel=1e-5)

@@ -1,8 +1,8 @@
 """User-kNN: unseen videos of the viewers who watched what this one watched.
 
 The viewer as they are now is compared with a release's sample of viewers (viewers.py) by cosine over their sets of videos: the latest
-showings name videos, each names its latest viewers, and what is in common is summed. The videos of the K most similar are summed again,
-each times the cosine (Herlocker et al. 1999, with implicit feedback).
+showings name videos, each names its latest viewers, and what is in common is summed. A video's score is its mean worth to the K most
+similar, weighed by cosine (Herlocker et al. 1999, equation 1 without the ratings' means: feedback is implicit).
 """
 
 from __future__ import annotations
@@ -36,11 +36,11 @@ class UserKnn:
         self._weight = np.exp2(-back / config.seed_half_life)  # of the latest n_seeds
 
     def fetch(self, query: Query, k: int) -> Candidates:
-        """At most k, best first, unseen and allowed; the score is the sum of similar viewers' cosines, up to the viewer's own norm."""
+        """At most k, best first, unseen and allowed; the score is the mean worth of the video to the similar viewers, weighed by cosine: 1 if all found it relevant just now."""
         config, viewers = self._config, self._viewers
         seeds = query.user.history.item_id[-config.n_seeds :]
         similar, cosine = _similar(seeds, self._weight, viewers, config.n_neighbours)
-        found, total = _videos_of(similar, cosine, viewers)
+        found, total = _videos_of(similar, cosine / max(cosine.sum(), 1e-30), viewers)
         allowed = mask_of(self._allowed(query), self._videos.n_items)
         found, total = best_open(found, total, query.left_out.table, allowed, k)
         return Candidates.of_unique(self.name, found, total.astype(np.float32))
@@ -50,7 +50,7 @@ class UserKnn:
 def _similar(
     seeds: Int64, weight: Float64, viewers: Viewers, n_neighbours: int
 ) -> tuple[Int64, Float64]:
-    """(viewers int64[m], cosines float64[m] but for the viewer's own norm), m <= n_neighbours, most similar first.
+    """(viewers int64[m], cosines float64[m] times the viewer's own norm), m <= n_neighbours, most similar first.
 
     Of a video shown more than once the latest showing counts; one that the sample does not know has no viewers."""
     first, n_places = len(weight) - len(seeds), 0
@@ -69,8 +69,8 @@ def _similar(
 
 
 @compiled
-def _videos_of(similar: Int64, cosine: Float64, viewers: Viewers) -> tuple[Int64, Float64]:
-    """(different videos int64[m] of some viewers, float64[m] the sum of cosine times worth over who watched each).
+def _videos_of(similar: Int64, weight: Float64, viewers: Viewers) -> tuple[Int64, Float64]:
+    """(different videos int64[m] of some viewers, float64[m] the sum of weight times worth over who watched each).
 
     The most similar viewer's stand last, which is where `best_open` begins."""
     n_places = 0
@@ -81,6 +81,6 @@ def _videos_of(similar: Int64, cosine: Float64, viewers: Viewers) -> tuple[Int64
         viewer = similar[j]
         for row in range(viewers.start[viewer], viewers.start[viewer + 1]):
             if viewers.worth[row] > 0:
-                part = cosine[j] * viewers.worth[row]
+                part = weight[j] * viewers.worth[row]
                 n_found = add_to(sums, n_found, viewers.item_id[row], part)
     return sums.found[:n_found], sums.total[:n_found]

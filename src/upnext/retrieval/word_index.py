@@ -35,7 +35,7 @@ class Words(NamedTuple):
 
 
 @dataclass(frozen=True)
-class _Scale:
+class Scale:
     """What BM25 needs of the videos as a whole, and its constants."""
 
     n_videos: int
@@ -57,7 +57,7 @@ class _Scale:
 class WordIndex:
     """A release's words, and those of videos that came later. One thread brings, others look up."""
 
-    def __init__(self, words: Words, scale: _Scale, n_items: int, per_token: int) -> None:
+    def __init__(self, words: Words, scale: Scale, n_items: int, per_token: int) -> None:
         """Use build or load. n_items: the videos that the release was made with."""
         self.words = words
         self.is_replaced: Bool = np.zeros(n_items, np.bool_)  # [n_items] have other words now
@@ -81,7 +81,7 @@ class WordIndex:
         item = np.repeat(np.arange(len(length)), length)
         token, item, n_times = _counted(token, item)
         has_text = max(1, int((length > 0).sum()))
-        scale = _Scale(
+        scale = Scale(
             has_text, float(length.sum()) / has_text, config.saturation, config.length_norm
         )
         part = scale.part(n_times, length[item])
@@ -117,7 +117,7 @@ class WordIndex:
         maps = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in Words._fields)
         words = Words(*(np.asarray(one) for one in maps))  # plain views index faster
         n_items, per_token = meta.pop("n_items"), meta.pop("per_token")
-        return WordIndex(words, _Scale(**meta), n_items, per_token)
+        return WordIndex(words, Scale(**meta), n_items, per_token)
 
     def bring(self, item_id: Int64, texts: Sequence[Sequence[str]]) -> None:
         """Takes in videos that came or changed later, each as its title and tags."""
