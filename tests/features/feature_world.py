@@ -219,5 +219,6 @@ def _random_event(
         duration_s=[10.0, 6.3, None][item % 3],
         view_id=f"view{rng.integers(6)}" if rng.random() < 0.3 else None,
         request_id=f"r{rng.integers(9)}" if rng.random() < 0.4 else None,
-        surface=["home", "shorts"][rng.integers(2)], device="phone", **more,  # type: ignore[arg-type]
+        surface=["home", "shorts"][rng.integers(2)], device="phone",
+        country=("FR", None, "in", "IN")[i % 4], **more,  # type: ignore[arg-type]
     )  # fmt: skip

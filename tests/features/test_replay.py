@@ -49,7 +49,15 @@ def test_replayed_features_equal_served_features(seed: int) -> None:
     plan = plan_over(reader.counters)
     for one in events:
         if one.kind == "impression":
-            request = Request("", one.user_id, one.surface or "", 1, one.time_us, device=one.device)
+            request = Request(
+                "",
+                one.user_id,
+                one.surface or "",
+                1,
+                one.time_us,
+                device=one.device,
+                country=one.country,
+            )
             reader.refresh_counters()
             served[one.time_us] = plan.read(reader.hydrate(request), CANDIDATES)
         writer.apply([one], (), one.log_seq)

@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 from typing import cast
@@ -31,21 +32,32 @@ from upnext.catalog.view import CatalogView
 from upnext.core.clock import DAY_US
 from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import InvalidInput
-from upnext.core.types import Request
+from upnext.core.types import Query, Request, User
 from upnext.events.log import SqliteEventLog
 from upnext.features.live import StateReader, StateWriter
+from upnext.features.search_tokens import tokens_of
 from upnext.features.showings import Showings
 from upnext.learn.job import Began, Job
 from upnext.learn.train import Instants, Training, TrainReport, instants_of
-from upnext.pipeline.assemble import Parts, assemble
+from upnext.pipeline.assemble import Parts, assemble, bring_later
 from upnext.pipeline.blend import COLUMNS
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.ranking.tasks import TASKS
+from upnext.retrieval.search_history import SearchHistory
 from upnext.settings.settings import Settings, load
 from upnext.simulate.world import END_US
 from upnext.state.lmdb_state import LmdbState
 
 CHILD = Path(__file__).with_name("train_child.py")
+ASKED_FOR = """
+[surfaces.home.sources]
+relevant = 100
+item_to_item = 100
+popular = 100
+search_history = 30
+user_knn = 30
+content_profile = 30
+"""
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +70,7 @@ def trained(
     tables: dict[str, pa.Table], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Settings, TrainReport]:
     """Learned in one go from the events before UNTIL_US of a log that goes on for a day; two videos are not active."""
-    settings = platform(tables, tmp_path_factory.mktemp("trained"))
+    settings = platform(tables, tmp_path_factory.mktemp("trained"), text=TINY + ASKED_FOR)
     _hide_two(settings)
     return settings, train(settings)
 
@@ -100,7 +112,7 @@ def test_every_head_that_had_labels_is_in_the_release_and_the_others_are_named(
 def test_the_blend_has_a_weight_for_every_column(trained: tuple[Settings, TrainReport]) -> None:
     settings, report = trained
     weights = ReleaseParts.load(release_folder(settings, report)).blend_weights
-    assert set(weights) == set(COLUMNS)
+    assert set(weights) == {*COLUMNS, "content_profile"}
     assert np.isfinite(list(weights.values())).all()
 
 
@@ -117,17 +129,7 @@ def test_the_index_holds_exactly_the_active_videos(trained: tuple[Settings, Trai
 
 def test_a_release_answers_requests_of_every_surface(trained: tuple[Settings, TrainReport]) -> None:
     settings, report = trained
-    view = CatalogView(settings.catalog_path)
-    log = SqliteEventLog(settings.events_path, read_only=True)
-    writer = LmdbState(settings.state_path)
-    StateWriter(writer, settings.features).catch_up(log)
-    writer.close()
-    reader = StateReader(LmdbState(settings.state_path, read_only=True), view, settings.features)
-    reader.refresh_counters()
-    parts = Parts(
-        view, reader.counters, reader, settings.surfaces, settings.pipeline, settings.filters,
-        settings.retrieval,
-    )  # fmt: skip
+    view, parts = _parts(settings)
     release = ReleaseParts.load(release_folder(settings, report))
     assembled = assemble(parts, release, report.release_id or "")
     assembled.refresh_lists(END_US)
@@ -143,6 +145,66 @@ def test_a_release_answers_requests_of_every_surface(trained: tuple[Settings, Tr
         assert np.isfinite(answer.record.predictions).all()
         assert not np.isin(answer.slate.item_id, [5, 9]).any()
         assert "relevant" in answer.trace.fetched
+
+
+def test_sources_that_a_surface_asks_for_are_in_the_release_and_one_that_is_not_is_flagged(
+    trained: tuple[Settings, TrainReport], tmp_path: Path
+) -> None:
+    settings, report = trained
+    view, parts = _parts(settings)
+    folder = release_folder(settings, report)
+    pipeline = assemble(parts, ReleaseParts.load(folder)).pipeline
+    users = view.users().column("user_id").to_pylist()
+    fetched: Counter[str] = Counter()
+    for user_id in users:
+        query = parts.hydrator.hydrate(Request("r", user_id, "home", 8, END_US))
+        for quota in pipeline.surfaces["home"].quotas:
+            fetched[quota.source.name] += len(quota.source.fetch(query, quota.k))
+    assert {"search_history", "user_knn", "content_profile"} <= {n for n, k in fetched.items() if k}
+    shutil.copytree(folder, tmp_path / "older")
+    for part in ("words", "viewers", "generators"):
+        shutil.rmtree(tmp_path / "older" / part)
+    older = assemble(parts, ReleaseParts.load(tmp_path / "older")).pipeline
+    answer = older.recommend(Request("r", users[0], "home", 8, END_US))
+    assert set(answer.trace.degraded) == {
+        "source:search_history", "source:user_knn", "source:content_profile",
+    }  # fmt: skip
+    assert len(answer.slate) == 8
+
+
+def test_a_video_that_came_later_is_found_by_what_was_searched(
+    trained: tuple[Settings, TrainReport], tmp_path: Path
+) -> None:
+    settings, report = trained
+    copied = shutil.copy(settings.catalog_path, tmp_path / "catalog.db")
+    catalog = Catalog(Path(copied))
+    row = {"video_id": "new", "creator_id": "c", "title": "Zither for beginners"}
+    catalog.put_videos(pa.Table.from_pylist([row]))
+    catalog.close()
+    view = CatalogView(Path(copied))
+    release = ReleaseParts.load(release_folder(settings, report))
+    bring_later(release, view)
+    assert release.words is not None
+    source = SearchHistory(view, release.words)
+    searches = np.array(tokens_of("zither beginners"), np.int64)
+    query = Query(Request("r", "u", "home", 8, END_US), User("u", searches=searches))
+    assert source.fetch(query, 5).item_id.tolist() == [view.item_id("new")]
+
+
+def _parts(settings: Settings) -> tuple[CatalogView, Parts]:
+    """The stores of a trained platform, its state brought up to the log."""
+    view = CatalogView(settings.catalog_path)
+    log = SqliteEventLog(settings.events_path, read_only=True)
+    writer = LmdbState(settings.state_path)
+    StateWriter(writer, settings.features).catch_up(log)
+    writer.close()
+    reader = StateReader(LmdbState(settings.state_path, read_only=True), view, settings.features)
+    reader.refresh_counters()
+    parts = Parts(
+        view, reader.counters, reader, settings.surfaces, settings.pipeline, settings.filters,
+        settings.retrieval,
+    )  # fmt: skip
+    return view, parts
 
 
 def test_events_at_or_after_the_instant_change_no_byte_of_the_release(

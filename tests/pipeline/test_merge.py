@@ -64,12 +64,14 @@ def test_the_merge_scores_by_its_weights_and_keeps_them(tmp_path: Path) -> None:
     counters.add(4, "relevant", 3.0, NOW_US)
     counters.add(4, "impressions", 10.0, NOW_US)
     near = np.array([0.5, np.nan, 2.0], np.float32)
-    candidates = Candidates(np.array([9, 4, 2]), {"source:item_to_item": near})
-    weights = {"item_to_item": 2.0, "log_relevant_1d": 1.0, "rate_7d": 10.0}
+    similar = np.array([np.nan, 0.5, 0.25], np.float32)
+    columns = {"source:item_to_item": near, "source:user_knn": similar}
+    candidates = Candidates(np.array([9, 4, 2]), columns)
+    weights = {"item_to_item": 2.0, "user_knn": 4.0, "log_relevant_1d": 1.0, "rate_7d": 10.0}
     blend = Blend(counters, weights)
     found = blend.scored(QUERY, candidates).columns
     prior = 10 * 6 / 20  # (relevant + 6) / (impressions + 20)
-    wanted = [1.0 + prior, np.log(4.0) + 10 * 9 / 30, 4.0 + prior]
+    wanted = [1.0 + prior, 2.0 + np.log(4.0) + 10 * 9 / 30, 1.0 + 4.0 + prior]
     assert found["blend"].tolist() == pytest.approx(wanted, rel=1e-5)
     assert found["tower"].tolist() == [0, 0, 0]
     blend.save(tmp_path / "blend")

@@ -6,6 +6,7 @@ import numpy as np
 
 from upnext.core.types import Flag, History, Profile, Query, Request, User
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
+from upnext.features.country_counts import CountryCounts
 from upnext.features.showings import Showings
 from upnext.retrieval.material import Material, VideoCodes
 
@@ -50,6 +51,7 @@ class Tally:
 
     columns: dict = field(default_factory=dict)
     n_reads: int = 0
+    countries: CountryCounts = field(default_factory=CountryCounts)
 
     def column(self, name, time_us):
         self.n_reads += 1

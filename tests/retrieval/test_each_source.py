@@ -10,6 +10,7 @@ from retrieval_world import DAY_US, NOW_US, Shelf, Tally, query_of
 from upnext.core.id_set import IdSet
 from upnext.core.randomness import rng_for
 from upnext.core.types import Profile
+from upnext.retrieval.asked_lists import AskedLists
 from upnext.retrieval.config import FollowedConfig, FreshConfig, LocalConfig, PopularConfig
 from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
@@ -78,6 +79,90 @@ def test_trending_is_what_beats_its_own_week():
     assert Trending(videos, tally).fetch(query_of(), 3).item_id.tolist() == [1]
     lately, usually = np.array([10.0]), np.array([1.0])
     assert surprise(lately, usually, 2)[0] == pytest.approx(9 / np.sqrt(2))
+
+
+def liked_in(country, counts, tally):
+    """Adds relevant showings of an hour ago in a country, {video: how many}."""
+    for item, n in counts.items():
+        for _ in range(n):
+            tally.countries.add(country, item, 1.0, NOW_US - 3_600_000_000)
+
+
+def test_what_a_country_likes_leads_there_as_far_as_its_own_counts_go():
+    """Everyone: 0 before 1 before 2. India likes 2: with a thousand showings that decides, with two it does not."""
+    everyone = [500.0, 300, 200]
+    source, tally = popular(everyone, [0, 0, 0], country_prior=100)
+    liked_in("IN", {2: 900, 1: 100}, tally)
+    liked_in("FR", {2: 2}, tally)
+    assert source.fetch(query_of(country="in"), 3).item_id.tolist() == [2, 1, 0]
+    assert source.fetch(query_of(country="FR"), 3).item_id.tolist() == [0, 1, 2]
+    assert source.fetch(query_of(country="ZZ"), 3).item_id.tolist() == [0, 1, 2]
+    assert source.fetch(query_of(), 3).item_id.tolist() == [0, 1, 2]
+    by_profile = query_of(profile=Profile(country="IN"))
+    assert source.fetch(by_profile, 1).item_id.tolist() == [2]
+
+
+def test_the_score_in_a_country_is_its_share_smoothed_by_everyones_share():
+    source, tally = popular([60.0, 40], [0, 0], country_prior=10)
+    liked_in("IN", {1: 8}, tally)
+    kept = 8 * 2 ** (-1 / 24)  # an hour of a day's half-life has passed
+    found = source.fetch(query_of(country="IN"), 2)
+    expected = [100 * (kept + 10 * 0.4) / (kept + 10), 100 * (0 + 10 * 0.6) / (kept + 10)]
+    assert found.item_id.tolist() == [1, 0]
+    assert found.columns["source:popular"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_in_a_country_of_several_languages_the_viewers_own_comes_first():
+    source, tally = popular([9.0, 8, 7, 6], [0, 1, 0, 1])
+    liked_in("IN", {3: 500, 2: 400}, tally)
+    assert source.fetch(query_of(country="IN", language="hi"), 2).item_id.tolist() == [3, 1]
+    assert source.fetch(query_of(country="IN", language="en"), 2).item_id.tolist() == [2, 0]
+    assert set(source.fetch(query_of(country="IN", language="hi"), 4).item_id) == {0, 1, 2, 3}
+
+
+def test_a_countrys_list_follows_its_counts_at_the_next_refresh():
+    source, tally = popular([9.0, 8], [0, 0], country_prior=1)
+    assert source.fetch(query_of(country="IN"), 2).item_id.tolist() == [0, 1]
+    liked_in("IN", {1: 50}, tally)
+    assert source.fetch(query_of(country="IN"), 2).item_id.tolist() == [0, 1]
+    source.refresh(NOW_US + 6_000_000)
+    assert source.fetch(query_of(country="IN"), 2).item_id.tolist() == [1, 0]
+
+
+def test_the_pairs_asked_for_are_made_ahead_and_those_asked_no_more_are_not():
+    made = []
+
+    def make(country, language):
+        made.append((country, language))
+        return top(np.array([1.0]), 1)
+
+    first = AskedLists(make, None)
+    for country in ("IN", "FR", "IN"):
+        first.of(country, 0)
+    assert made == [("IN", 0), ("FR", 0)]  # each once
+    second = AskedLists(make, first)
+    second.of("IN", 0)
+    assert made[2:] == [("IN", 0), ("FR", 0)]
+    third = AskedLists(make, second)
+    assert made[4:] == [("IN", 0)]
+    assert third.wanted() == []
+
+
+def trending_world():
+    """Video 0 trends everywhere, 1 in Hindi, 2 in India alone; 3 was seen there once."""
+    videos = Shelf(5, language=np.array([0, 1, 0, 0, 1], np.int32))
+    tally = Tally({"relevant_7d": np.zeros(5), "relevant_6h": np.array([50.0, 20, 0, 0, 0])})
+    liked_in("IN", {2: 30, 3: 1}, tally)
+    return Trending(videos, tally)
+
+
+def test_what_trends_in_the_viewers_country_comes_first_then_their_language_then_all():
+    source = trending_world()
+    assert source.fetch(query_of(country="IN", language="en"), 9).item_id.tolist() == [2, 0, 1]
+    assert source.fetch(query_of(country="IN", language="hi"), 9).item_id.tolist() == [1, 0]
+    assert source.fetch(query_of(country="FR", language="hi"), 9).item_id.tolist() == [1, 0]
+    assert source.fetch(query_of(country="IN"), 9).item_id.tolist() == [2, 0, 1]
+    assert source.fetch(query_of(), 9).item_id.tolist() == [0, 1]
 
 
 def near_paris():

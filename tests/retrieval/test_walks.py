@@ -9,7 +9,7 @@ from retrieval_world import Shelf, query_of
 from upnext.core.id_set import IdSet
 from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.item_to_item import ItemToItem
-from upnext.retrieval.short_list import ShortList, first_open, first_unseen, walk
+from upnext.retrieval.short_list import ShortList, first_unseen, walk
 from upnext.retrieval.two_tower.user_tower import pooled_groups
 
 some_ids = st.lists(st.integers(0, 30), max_size=40).map(lambda ids: np.array(ids, np.int64))
@@ -20,13 +20,11 @@ def short(ids):
 
 
 @settings(deadline=None)
-@given(some_ids, some_ids, st.lists(st.booleans(), max_size=35), st.integers(0, 12))
-def test_a_walk_finds_the_first_that_are_allowed_and_not_left_out(ids, left_out, allowed, k):
-    table, mask = IdSet(np.sort(left_out)).table, np.array(allowed, bool)
+@given(some_ids, some_ids, st.integers(0, 12))
+def test_a_walk_finds_the_first_that_are_not_left_out(ids, left_out, k):
+    table = IdSet(np.sort(left_out)).table
     unseen = [i for i, item in enumerate(ids) if item not in left_out]
-    is_open = [i for i in unseen if ids[i] < len(mask) and mask[ids[i]]]
     assert first_unseen(ids, table, k).tolist() == unseen[:k]
-    assert first_open(ids, table, mask, k).tolist() == is_open[:k]
 
 
 def test_a_second_list_fills_up_what_the_first_one_lacks_and_repeats_nothing():

@@ -109,3 +109,20 @@ def bench_experiments(
     from upnext.cli.bench_experiments import run
 
     run(replications, seed, as_json, consoles()[0])
+
+
+@bench_app.command("sources")
+def bench_sources(
+    videos: Annotated[int, typer.Option(min=10_000, help="Made-up videos.")] = 1_000_000,
+    history: Annotated[int, typer.Option(min=1, help="Showings in each viewer's history.")] = 200,
+    requests: Annotated[
+        int, typer.Option(min=100, help="Requests, each of another viewer.")
+    ] = 2_000,
+    k: Annotated[int, typer.Option("--k", min=1, help="Candidates asked of each source.")] = 300,
+    seed: Annotated[int, typer.Option(help="Same seed, same world and viewers.")] = 0,
+    as_json: Json = False,
+) -> None:
+    """Milliseconds that each candidate source without a network takes, beside the bound of 0.3."""
+    from upnext.cli.bench_sources import run
+
+    run(videos, history, requests, k, seed, as_json, *consoles())

@@ -16,6 +16,7 @@ from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.store import Catalog
 from upnext.catalog.view import CatalogView
 from upnext.content.encoder import fit_content
+from upnext.content.reduction import Reduction
 from upnext.content.tags import TagVectors
 from upnext.core.clock import DAY_US, SystemClock
 from upnext.core.protocols import Progress
@@ -28,7 +29,7 @@ from upnext.features.counters import CounterTable
 from upnext.features.showings import Showings
 from upnext.pipeline.assemble import assemble
 from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
-from upnext.pipeline.release_parts import Reduction, ReleaseParts, write_catalog_marks
+from upnext.pipeline.release_parts import ReleaseParts, write_catalog_marks
 from upnext.ranking.reference_ranker import write_reference_ranker
 from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.index import FaissIndex

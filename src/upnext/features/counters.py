@@ -18,6 +18,7 @@ import numpy as np
 from upnext.core.clock import DAY_US, HOUR_US
 from upnext.core.compiled import compiled
 from upnext.core.types import Float64, Int64
+from upnext.features.country_counts import CountryCounts
 
 CounterName = Literal[
     "impressions", "clicks", "watches", "watch_s", "relevant", "likes", "dislikes", "shares",
@@ -72,14 +73,19 @@ class CounterTable:
         self._lines: dict[int, Float64] = {}  # columns asked for as a whole, contiguous
         self._stale: set[int] = set()  # blocks that the lines lack
         self.n_stored_pages = 0  # pages that a store has of this table
+        self.countries = CountryCounts()
 
     @property
     def n_blocks(self) -> int:
         """Blocks that the table has room for."""
         return len(self._origin)
 
-    def add(self, item_id: int, column: str, amount: float, time_us: int) -> None:
-        """Adds `amount`, stamped with its time (0: unknown, it counts in the totals only)."""
+    def add(
+        self, item_id: int, column: str, amount: float, time_us: int, country: str | None = None
+    ) -> None:
+        """Adds `amount`, stamped with its time (0: unknown, it counts in the totals only); relevance also in its country."""
+        if country and column == "relevant":
+            self.countries.add(country, item_id, amount, time_us)
         block = item_id // BLOCK
         origin = self._origins.get(block)
         if origin is None:

@@ -120,7 +120,7 @@ class StateWriter:
             viewer = self._viewers[event.user_id]
             touched[event.user_id] = viewer
             for delta in viewer.state.apply(event):
-                self.counters.add(*delta)
+                self.counters.add(*delta, event.country)
                 if delta.counter == "relevant":
                     self._first.note(
                         event.user_id, delta.item_id, delta.time_us, is_relevant=delta.amount > 0

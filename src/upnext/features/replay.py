@@ -73,7 +73,7 @@ class PastState:
         """One event, as the live writer applies it."""
         state, seen = self._of(event.user_id)
         for delta in state.apply(event):
-            self.counters.add(*delta)
+            self.counters.add(*delta, event.country)
         if state.newly_seen is not None:
             seen.add(state.newly_seen.day, (state.newly_seen.item_id,))
             seen.keep_only(state.days)

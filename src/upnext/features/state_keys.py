@@ -2,7 +2,8 @@
 
 user/<user> the viewer; seen/<user>\\0<day> videos seen that day; sess/<user>\\0<session> what a session was served, and
 sessions/<user> which sessions are kept; cnt/<block> counters of 64 videos, cntlog/<page> how many deltas each block has taken (so
-that a reader fetches what changed, and every key is a function of the log alone), cnt/pages how many such pages there are; first/<item_id> a video's first viewers.
+that a reader fetches what changed, and every key is a function of the log alone), cnt/pages how many such pages there are; first/<item_id> a video's first viewers;
+land/<country>/<shard> relevance by video in a country, landlog/<country> how many changes each shard has taken, lands which countries.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Final
 
 _MAX_PART: Final = 200  # bytes; LMDB's keys end at 511
 PAGES_KEY: Final = b"cnt/pages"
+COUNTRIES_KEY: Final = b"lands"
 
 
 def user_key(user_id: str) -> bytes:
@@ -47,6 +49,16 @@ def page_key(page: int) -> bytes:
 def first_key(item_id: int) -> bytes:
     """Of a video's first viewers."""
     return b"first/%d" % item_id
+
+
+def shard_key(country: str, number: int) -> bytes:
+    """Of a shard of a country's counts."""
+    return b"land/%s/%d" % (country.encode(), number)
+
+
+def country_key(country: str) -> bytes:
+    """Of a country's shard versions."""
+    return b"landlog/" + country.encode()
 
 
 def _part(text: str) -> bytes:

@@ -1,4 +1,5 @@
-"""The candidate generators of a training job: those that some surface asks for, each learned, exported and indexed alike."""
+"""The candidate generators of a training job: those that some surface asks for, each learned, exported and indexed alike; and what
+sources without vectors search."""
 
 from __future__ import annotations
 
@@ -9,14 +10,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
 from upnext.core.protocols import Progress
 from upnext.core.types import Array, Int64
+from upnext.features.showings import Showings
 from upnext.retrieval.checkpoint import read_checkpoint, write_checkpoint
 from upnext.retrieval.config import TRAINED, RetrievalConfig
+from upnext.retrieval.content_profile import ContentProfileLearner
 from upnext.retrieval.generator import GeneratorLearner
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material
+from upnext.retrieval.viewers import viewers_of
+from upnext.retrieval.word_index import WordIndex, texts_of_columns
 from upnext.settings.settings import Settings
 
 SNAPSHOT = "snapshot.npz"
@@ -25,13 +31,12 @@ EXPORT = "export"
 
 def asked_for(settings: Settings) -> tuple[str, ...]:
     """The trained generators, besides the two-tower network, with a quota on any surface; in a fixed order."""
-    wanted = {
-        name
-        for surface in settings.surfaces.values()
-        for name, quota in surface.sources.items()
-        if quota > 0
-    }
-    return tuple(name for name in TRAINED if name in wanted)
+    return tuple(name for name in TRAINED if is_asked_for(name, settings))
+
+
+def is_asked_for(name: str, settings: Settings) -> bool:
+    """Whether a source has a quota on any surface."""
+    return any(surface.sources.get(name, 0) > 0 for surface in settings.surfaces.values())
 
 
 @dataclass(frozen=True)
@@ -64,6 +69,8 @@ def learner_of(
 ) -> GeneratorLearner:
     """The learner of a trained generator, its settings with `shared` (seed, device, epochs) put in."""
     match name:
+        case "content_profile":
+            return ContentProfileLearner(config.content_profile)
         case _:
             raise AssertionError(f"no learner of generator {name!r}")
 
@@ -82,6 +89,21 @@ def put_into_release(
     shutil.copytree(folder / EXPORT, target, dirs_exist_ok=True)
     vectors = np.load(target / "item_vectors.npy", mmap_mode="r")
     known = active[np.asarray(vectors[active]).any(axis=1)]
-    FaissIndex.build(np.asarray(vectors[known]), known, settings.retrieval.index).save(
-        target / "index"
-    )
+    config = settings.retrieval.index
+    if name == "content_profile":
+        config = settings.retrieval.content_profile.index_of(config)
+    FaissIndex.build(np.asarray(vectors[known]), known, config).save(target / "index")
+
+
+def save_viewers(showings: Showings, n_items: int, settings: Settings, folder: Path) -> None:
+    """Writes the sample of viewers that user_knn searches, where a surface asks for it."""
+    if is_asked_for("user_knn", settings):
+        viewers_of(showings, n_items, settings.retrieval.user_knn).save(folder)
+
+
+def save_words(videos: pa.Table, settings: Settings, folder: Path) -> None:
+    """Writes the index of titles and tags that search_history searches, where a surface asks for it. videos: in order of item_id."""
+    if is_asked_for("search_history", settings):
+        columns = (videos.column(name).to_pylist() for name in ("title", "tags"))
+        texts = texts_of_columns(*columns)
+        WordIndex.build(texts, settings.retrieval.search_history).save(folder)

@@ -28,6 +28,7 @@ import torch
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
 from upnext.content.encoder import ContentEncoder, fit_content
+from upnext.content.reduction import Reduction
 from upnext.core.clock import DAY_US, HOUR_US
 from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import InvalidInput
@@ -47,13 +48,15 @@ from upnext.learn.generators import (
     asked_for,
     learn_generator,
     put_into_release,
+    save_viewers,
+    save_words,
     snapshot_in,
 )
 from upnext.learn.job import Began, Job
 from upnext.learn.judge import LEAST_VIEWERS, Judgement, judge
 from upnext.learn.rows_file import load_rows, save_rows
 from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
-from upnext.pipeline.release_parts import Reduction, write_catalog_marks
+from upnext.pipeline.release_parts import write_catalog_marks
 from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows, share_of
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.retrieval.checkpoint import read_checkpoint
@@ -197,6 +200,7 @@ class Training:
         np.save(folder / "vectors.npy", vectors)
         np.save(folder / "described.npy", self._view.status[: len(vectors)] != UNKNOWN)
         Reduction.fit(vectors, STATIC_SIZE).save(folder / "reduction.npz")
+        save_words(videos, self._settings, folder / "words")
         return {"size": int(vectors.shape[1]), "n_videos": len(vectors)}
 
     def _generators(
@@ -236,6 +240,7 @@ class Training:
         learner.export(folder / "retrieval")
         neighbours = neighbours_of(showings, len(content), config.item_to_item, self._progress)
         neighbours.save(folder / "covisits")
+        save_viewers(showings, len(content), self._settings, folder / "viewers")
         return dict(said)
 
     def _material(self, showings: Showings, content: Float32, words: Vocabulary) -> Material:
@@ -263,8 +268,10 @@ class Training:
         made, text = job.folder / generators, job.folder / "content"
         shutil.copytree(text / "content", target / "content", dirs_exist_ok=True)
         shutil.copyfile(text / "reduction.npz", target / "reduction.npz")
-        for name in ("retrieval", "covisits"):
-            shutil.copytree(made / name, target / name, dirs_exist_ok=True)
+        parts = [made / "retrieval", made / "covisits", made / "viewers", text / "words"]
+        for part in parts:
+            if part.exists():  # the last two where a surface asks for them
+                shutil.copytree(part, target / part.name, dirs_exist_ok=True)
         np.save(target / "static.npy", Reduction.load(text / "reduction.npz").apply(content))
         vectors = np.load(target / "retrieval" / "item_vectors.npy")
         active = np.flatnonzero(self._view.status[: len(vectors)] == ACTIVE)

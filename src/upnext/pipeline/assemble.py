@@ -49,7 +49,9 @@ from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.nearest import Embeds, Nearest
 from upnext.retrieval.popular import Popular
 from upnext.retrieval.relevant import Relevant
+from upnext.retrieval.search_history import SearchHistory
 from upnext.retrieval.trending import Trending
+from upnext.retrieval.user_knn import UserKnn
 
 NO_RELEASE = "none"
 ACTIVE = VIDEO_STATUSES.index("active")
@@ -197,6 +199,12 @@ def _sources(
         found["item_to_item"] = ItemToItem(
             view, release.neighbours, config.item_to_item, allowed.mask
         )
+        if release.words is not None:
+            found["search_history"] = SearchHistory(
+                view, release.words, config.search_history, allowed.mask
+            )
+        if release.viewers is not None:
+            found["user_knn"] = UserKnn(view, release.viewers, config.user_knn, allowed.mask)
         for name, trained in release.generators.items():
             found[name] = Nearest(name, embeds[name], trained.index, allowed.mask)
     for name, remote in parts.pipeline.http_sources.items():

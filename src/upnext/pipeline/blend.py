@@ -1,9 +1,9 @@
 """The merge of all sources' candidates: one light linear score over columns that every candidate has, so that the best go to the ranker.
 
 A place in one source's list says nothing about a place in another's. The blend compares them on common ground: the two-tower cosine of every
-candidate, whoever proposed it, and decayed counts; what a source alone knows (the item-to-item sum) counts where it is there. A viewer of
-whom little is known is another case: the tower knows less and what everybody likes says more, so both stand a second time, times how new the
-viewer is, 1 / (1 + showings in the history). Every other trained generator of the release adds one column: what it says of the candidate.
+candidate, whoever proposed it, and decayed counts; what a source alone knows (the item-to-item sum, the mean of similar viewers) counts where it
+is there. A viewer of whom little is known is another case: the tower knows less and what everybody likes says more, so both stand a second time,
+times how new the viewer is, 1 / (1 + showings in the history). Every other trained generator of the release adds one column: what it says of the candidate.
 The weights are a logistic regression of relevance on logged requests, learned beside the ranker (learn/blend.py).
 """
 
@@ -25,6 +25,7 @@ from upnext.features.vector_table import VectorTable
 COLUMNS = (
     "tower", "item_to_item", "log_relevant_6h", "log_relevant_1d", "log_relevant_7d",
     "log_relevant_total", "log_impressions_1d", "rate_7d", "new:tower", "new:log_relevant_total",
+    "user_knn",
 )  # fmt: skip
 _COUNTS = np.array(
     [
@@ -75,12 +76,19 @@ class Blend:
         tower = np.zeros(n, np.float32)
         if with_tower and self.tower is not None and self.vectors is not None:
             tower = self.vectors.products(candidates.item_id, self.tower.vector(query))
-        near = candidates.columns.get("source:item_to_item")
-        if near is None:
-            near = np.zeros(n, np.float32)
+        near, similar = (
+            candidates.columns.get(f"source:{name}", np.zeros(n, np.float32))
+            for name in ("item_to_item", "user_knn")
+        )
         counts = self.counters.read(candidates.item_id, query.request.time_us, _COUNTS)
         rows = _columns(
-            tower, near, counts, np.log1p(counts), len(query.user.history), len(self.names)
+            tower,
+            near,
+            similar,
+            counts,
+            np.log1p(counts),
+            len(query.user.history),
+            len(self.names),
         )
         if with_tower:
             for place, generator in enumerate(self.generators.values(), len(COLUMNS)):
@@ -107,10 +115,11 @@ class Blend:
 
 @compiled
 def _columns(
-    tower: Float32, near: Float32, counts: Float64, logs: Float64, n_history: int, n_columns: int
-) -> Float32:
-    """float32[n, n_columns], those of COLUMNS filled: of the cosines [n], item-to-item sums [n] (NaN: not proposed by it), _COUNTS [n, 6]
-    and their log1p."""
+    tower: Float32, near: Float32, similar: Float32, counts: Float64, logs: Float64,
+    n_history: int, n_columns: int,
+) -> Float32:  # fmt: skip
+    """float32[n, n_columns], those of COLUMNS filled: of the cosines [n], item-to-item sums and similar viewers' means [n] (NaN: not proposed by
+    that source), _COUNTS [n, 6] and their log1p."""
     rows = np.zeros((len(tower), n_columns), np.float32)
     for i in range(len(tower)):
         rows[i, 0] = tower[i]
@@ -120,6 +129,7 @@ def _columns(
         rows[i, 7] = (counts[i, 2] + 6.0) / (counts[i, 5] + 20.0)
         rows[i, 8] = rows[i, 0] / np.float32(1 + n_history)
         rows[i, 9] = rows[i, 5] / np.float32(1 + n_history)
+        rows[i, 10] = 0.0 if np.isnan(similar[i]) else similar[i]
     return rows
 
 

@@ -11,7 +11,8 @@ from upnext.ranking.config import DEFAULT_WEIGHTS
 from upnext.retrieval.config import TRAINED
 
 SOURCES: Final = (
-    "relevant", "item_to_item", "popular", "trending", "local", "fresh", "followed", *TRAINED,
+    "relevant", "item_to_item", "popular", "trending", "local", "fresh", "followed", "search_history",
+    "user_knn", *TRAINED,
 )  # fmt: skip
 
 

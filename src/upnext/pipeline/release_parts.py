@@ -5,6 +5,7 @@ static.npz   content in few columns  index/       FaissIndex over item vectors
 features.json  vocabulary            covisits/    item-to-item neighbours
 blend/       weights of the merge    ranker/      the ranker's graph
 generators/  by source: what else was trained, each with item_vectors.npy and index/
+words/       titles and tags, where search_history is asked for      viewers/  a sample of viewers, where user_knn is
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from upnext.content.encoder import ContentEncoder
+from upnext.content.reduction import Reduction
 from upnext.core.types import Bool, Float32, Int64, Query
 from upnext.features.context import Vocabulary
 from upnext.features.vector_table import VectorTable
@@ -28,6 +30,8 @@ from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.two_tower.user_tower import UserTower
+from upnext.retrieval.viewers import Viewers
+from upnext.retrieval.word_index import WordIndex, texts_of
 
 
 class OncePerQuery:
@@ -48,38 +52,6 @@ class OncePerQuery:
 
 
 @dataclass(frozen=True)
-class Reduction:
-    """Content vectors in fewer columns: (x - mean) @ basis, the leading principal components."""
-
-    mean: Float32  # [c]
-    basis: Float32  # [c, s]
-
-    @staticmethod
-    def fit(content: Float32, size: int) -> Reduction:
-        """The leading `size` components of content float32[n, c]; fewer columns where c or n is smaller."""
-        mean = content.mean(axis=0) if len(content) else np.zeros(content.shape[1], np.float32)
-        centred = content - mean
-        _, vectors = np.linalg.eigh((centred.T @ centred).astype(np.float64))
-        basis = vectors[:, ::-1][:, :size]
-        signs = np.sign(basis[np.abs(basis).argmax(axis=0), np.arange(basis.shape[1])])
-        return Reduction(mean.astype(np.float32), (basis * signs).astype(np.float32))
-
-    def apply(self, content: Float32) -> Float32:
-        """float32[n, s]."""
-        return np.asarray((content - self.mean) @ self.basis, np.float32)
-
-    def save(self, path: Path) -> None:
-        """Writes an npz."""
-        np.savez(path, mean=self.mean, basis=self.basis)
-
-    @staticmethod
-    def load(path: Path) -> Reduction:
-        """What save wrote."""
-        with np.load(path) as data:
-            return Reduction(data["mean"], data["basis"])
-
-
-@dataclass(frozen=True)
 class ReleaseParts:
     """A release in memory. Tables grow with videos that came later."""
 
@@ -92,6 +64,8 @@ class ReleaseParts:
     index: FaissIndex
     generators: Mapping[str, Trained]  # besides the two-tower network
     neighbours: Neighbours
+    words: WordIndex | None
+    viewers: Viewers | None
     blend_weights: dict[str, float]
     ranker: OnnxRanker | None
     described: Bool  # [n_items] the videos that the release was made with knew something of
@@ -119,6 +93,8 @@ class ReleaseParts:
             index=FaissIndex.load(folder / "index"),
             generators=_generators(folder / "generators"),
             neighbours=Neighbours.load(folder / "covisits"),
+            words=WordIndex.load(folder / "words") if (folder / "words").exists() else None,
+            viewers=Viewers.load(folder / "viewers") if (folder / "viewers").exists() else None,
             blend_weights=load_weights(folder / "blend"),
             ranker=OnnxRanker.load(folder / "ranker", threads) if has_ranker else None,
             described=np.load(folder / "described.npy"),
@@ -145,6 +121,8 @@ class ReleaseParts:
         self.index.add(active, self.vectors.rows(active))
         new = item_id >= self.n_items
         new[~new] = ~self.described[item_id[~new]]
+        if self.words is not None:
+            self.words.bring(item_id, texts_of(rows))
         for trained in self.generators.values():
             trained.bring(item_id, content, codes, new, is_active)
 

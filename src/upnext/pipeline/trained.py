@@ -9,6 +9,7 @@ import numpy as np
 
 from upnext.core.types import Bool, Float32, Int64, Query
 from upnext.features.vector_table import VectorTable
+from upnext.retrieval.content_profile import ContentProfileGenerator
 from upnext.retrieval.generator import Generator
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import VideoCodes
@@ -18,6 +19,8 @@ from upnext.retrieval.nearest import Embeds
 def generator_of(name: str, folder: Path) -> Generator:
     """The generator that a training job exported under this name."""
     match name:
+        case "content_profile":
+            return ContentProfileGenerator(folder)
         case _:
             raise AssertionError(f"no generator {name!r}")
 

@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from upnext.retrieval.two_tower.config import TwoTowerConfig
 
-TRAINED: Final[tuple[str, ...]] = ()  # sources that learn, besides the two-tower network
+TRAINED: Final[tuple[str, ...]] = (
+    "content_profile",
+)  # sources that learn, besides the two-tower network
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -38,6 +40,10 @@ class PopularConfig(BaseModel):
     counter: str = Field("relevant_1d", description="counter whose largest values are popular")
     tie_counter: str = Field("relevant_total", description="a thousandth of it is added")
     by_language: bool = Field(True, description="videos in the viewer's language first")
+    country_prior: Annotated[float, Field(gt=0)] = Field(
+        200.0,
+        description="relevant showings that everyone's taste counts for beside those of the viewer's country",
+    )
     size: Positive = Field(4096, description="videos in a short list")
     refresh_s: Annotated[float, Field(ge=0)] = Field(5.0, description="age of a list at most")
 
@@ -50,8 +56,8 @@ class TrendingConfig(BaseModel):
     counter_6h: str = Field("relevant_6h", description="what happens lately")
     counter_7d: str = Field("relevant_7d", description="what the week predicts")
     min_count: Annotated[float, Field(ge=0)] = Field(2.0, description="least decayed count")
-    size: Positive = Field(2048, description="videos in the short list")
-    refresh_s: Annotated[float, Field(ge=0)] = Field(5.0, description="age of the list at most")
+    size: Positive = Field(2048, description="videos in a short list")
+    refresh_s: Annotated[float, Field(ge=0)] = Field(5.0, description="age of a list at most")
 
 
 class LocalConfig(BaseModel):
@@ -116,6 +122,75 @@ class ItemToItemConfig(BaseModel):
     )
 
 
+class SearchHistoryConfig(BaseModel):
+    """Videos that match what the viewer searched for."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    n_tokens: Positive = Field(
+        30, description="latest searched words and pairs that count; [features] keeps more"
+    )
+    token_half_life: Annotated[float, Field(gt=0)] = Field(
+        10.0, description="searched tokens back after which one counts half"
+    )
+    per_token: Positive = Field(400, description="best videos kept of each token")
+    most_common: Share = Field(
+        0.1, description="tokens in a larger share of the videos than this say nothing"
+    )
+    saturation: Annotated[float, Field(ge=0)] = Field(
+        1.2, description="BM25's k1: how much a repeated token adds"
+    )
+    length_norm: Share = Field(0.75, description="BM25's b: how much a long text loses")
+
+
+class UserKnnConfig(BaseModel):
+    """Videos of similar viewers."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    max_viewers: Positive = Field(200_000, description="viewers kept, those active last")
+    n_rows: Positive = Field(50, description="latest different videos kept of each")
+    n_viewers: Positive = Field(200, description="latest viewers kept of each video")
+    n_seeds: Positive = Field(50, description="latest showings that similar viewers are found by")
+    seed_half_life: Annotated[float, Field(gt=0)] = Field(
+        50.0, description="showings back after which one counts half"
+    )
+    n_neighbours: Positive = Field(200, description="similar viewers whose videos are summed")
+    shown_weight: Share = Field(
+        0.5,
+        description="of a neighbour's video that was not relevant to them, where a relevant one has 1",
+    )
+    half_life_d: Annotated[float, Field(gt=0)] = Field(
+        7.0,
+        description="days before the sample's end after which a neighbour's showing counts half",
+    )
+
+
+class ContentProfileConfig(BaseModel):
+    """Videos like those the viewer liked, by content alone."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    size: Positive = Field(32, description="principal components of the content that are compared")
+    n_rows: Positive = Field(100, description="latest showings that the profile is made of")
+    half_life: Annotated[float, Field(gt=0)] = Field(
+        20.0, description="showings back after which one counts half"
+    )
+    dislike_weight: Annotated[float, Field(ge=0)] = Field(
+        1.0, description="of a disliked video, taken off, where a relevant one adds 1"
+    )
+    flat_below: Positive = Field(20_000, description="exact search for fewer videos than this")
+    target_recall: Share = Field(
+        0.8, description="recall@500 that its index is set for: it proposes, others judge"
+    )
+
+    def index_of(self, index: IndexConfig) -> IndexConfig:
+        """The settings of its index, the rest as for any other."""
+        return index.model_copy(
+            update={"flat_below": self.flat_below, "target_recall": self.target_recall}
+        )
+
+
 class RetrievalConfig(BaseModel):
     """Candidate generation as a whole."""
 
@@ -132,4 +207,11 @@ class RetrievalConfig(BaseModel):
     )
     item_to_item: ItemToItemConfig = Field(
         default_factory=ItemToItemConfig, description="watched together"
+    )
+    search_history: SearchHistoryConfig = Field(
+        default_factory=SearchHistoryConfig, description="what was searched for"
+    )
+    user_knn: UserKnnConfig = Field(default_factory=UserKnnConfig, description="of similar viewers")
+    content_profile: ContentProfileConfig = Field(
+        default_factory=ContentProfileConfig, description="like what was liked"
     )

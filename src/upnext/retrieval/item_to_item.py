@@ -5,7 +5,6 @@ from __future__ import annotations
 import numpy as np
 
 from upnext.core.compiled import compiled
-from upnext.core.open_addressing import first_place, n_places_for, next_place
 from upnext.core.types import (
     Array,
     Candidates,
@@ -25,6 +24,7 @@ from upnext.retrieval.short_list import (
     best_open,
     mask_of,
 )
+from upnext.retrieval.sums import add_to, sums_for
 
 _RELEVANT = np.uint16(Flag.RELEVANT)
 
@@ -92,23 +92,13 @@ def _summed(
     """(different neighbours int64[m] of seeds int64[s], their weighted sums of scores float64[m], above 0), without `current`.
 
     A seed beyond the neighbours' table, a video that came later, has none."""
-    n_at_most = len(seeds) * neighbour.shape[1]
-    table = np.full(n_places_for(n_at_most), -1, np.int32)  # which of the found stands there
-    found, total = np.empty(n_at_most, np.int64), np.empty(n_at_most)
+    sums = sums_for(len(seeds) * neighbour.shape[1])
     n_found = 0
     for s in range(len(seeds)):
         if seeds[s] >= len(neighbour):
             continue
         for j in range(neighbour.shape[1]):
             item_id, part = neighbour[seeds[s], j], weight[s] * score[seeds[s], j]
-            if item_id < 0 or item_id == current or part <= 0:
-                continue
-            place = first_place(item_id, len(table))
-            while table[place] >= 0 and found[table[place]] != item_id:
-                place = next_place(place, len(table))
-            if table[place] < 0:
-                table[place] = n_found
-                found[n_found], total[n_found] = item_id, 0.0
-                n_found += 1
-            total[table[place]] += part
-    return found[:n_found], total[:n_found]
+            if item_id >= 0 and item_id != current and part > 0:
+                n_found = add_to(sums, n_found, item_id, part)
+    return sums.found[:n_found], sums.total[:n_found]

@@ -10,9 +10,11 @@ from typing import NamedTuple
 
 import numpy as np
 
-from upnext.core.types import NO_ITEMS, Array, Candidates, Float32, Float64, Int64, Query
+from upnext.core.compiled import compiled
+from upnext.core.types import NO_ITEMS, Array, Bool, Candidates, Float64, Int64, Query
 from upnext.retrieval.aged import Aged
 from upnext.retrieval.config import LocalConfig
+from upnext.retrieval.selection import best_of
 from upnext.retrieval.short_list import (
     Allowed,
     Counts,
@@ -21,7 +23,7 @@ from upnext.retrieval.short_list import (
     all_allowed,
     by_group,
     counted,
-    first_open,
+    is_open,
     language_of,
     list_of,
     mask_of,
@@ -36,7 +38,7 @@ class _Places(NamedTuple):
 
     item_id: Int64  # [m]
     cell: Int64  # [m] ascending
-    weight: Float32  # [m]
+    weight: Float64  # [m]
     by_language: dict[int, ShortList]  # whatever their place
 
 
@@ -69,7 +71,7 @@ class Local:
         order = np.lexsort((ids, -values[ids], cell))
         item_id = ids[order].astype(np.int64)
         # a video that nobody has watched yet may still be near: a small weight, not none
-        weight = (values[item_id] + 0.1).astype(np.float32)
+        weight = values[item_id] + 0.1
         by_language = by_group(values, self._videos.language[:n], config.size)
         return _Places(item_id, cell[order], weight, by_language)
 
@@ -80,28 +82,29 @@ class Local:
         if latitude is None or longitude is None:
             own = list_of(places.by_language, language_of(query, self._videos))
             return walk([own], query, k, self._allowed(query), self.name)
-        ids, weight = self._near(places, query, latitude, longitude, k)
-        away_km = distance_km(
-            latitude, longitude, self._videos.latitude[ids], self._videos.longitude[ids]
-        )
-        score = weight * np.exp2(-away_km / self._config.half_distance_km)
-        order = np.lexsort((ids, -score))[:k]
-        return Candidates.of_unique(self.name, ids[order], score[order].astype(np.float32))
+        ids, score = self._near(places, query, latitude, longitude, k)
+        return Candidates.of_unique(self.name, ids, score.astype(np.float32))
 
     def _near(
         self, places: _Places, query: Query, latitude: float, longitude: float, k: int
-    ) -> tuple[Int64, Float32]:
-        """(ids int64[m], weights float32[m]) of the unseen, allowed videos of the smallest ring that has k, else of the widest."""
+    ) -> tuple[Int64, Float64]:
+        """(ids int64[m], scores float64[m]) of the best k unseen, allowed videos of the smallest ring that has k, else of the widest."""
         allowed = mask_of(self._allowed(query), self._videos.n_items)
-        ids, weight = NO_ITEMS, np.zeros(0, np.float32)
+        n_columns = self._n_columns()
+        row, column = divmod(int(self._cell_of(np.array(latitude), np.array(longitude))), n_columns)
+        per_cell, left_out = self._config.per_cell, query.left_out.table
+        found = NO_ITEMS
         for ring in self._config.rings:
-            place = self._around(places.cell, latitude, longitude, ring)
-            ids = places.item_id.take(place)
-            rows = first_open(ids, query.left_out.table, allowed, len(ids))
-            ids, weight = ids.take(rows), places.weight.take(place.take(rows))
-            if len(ids) >= k:
+            starts = _cells_around(row, column, ring, n_columns)
+            found = _open_around(places.cell, places.item_id, starts, per_cell, left_out, allowed)
+            if len(found) >= k:
                 break
-        return ids, weight
+        ids = places.item_id.take(found)
+        away_km = distance_km(
+            latitude, longitude, self._videos.latitude.take(ids), self._videos.longitude.take(ids)
+        )
+        score = places.weight.take(found) * np.exp2(-away_km / self._config.half_distance_km)
+        return best_of(ids, score, k)
 
     def _cell_of(self, latitude: Array, longitude: Array) -> Int64:
         degrees = self._config.cell_degrees
@@ -112,19 +115,36 @@ class Local:
     def _n_columns(self) -> int:
         return max(1, round(360 / self._config.cell_degrees))
 
-    def _around(self, cell: Int64, latitude: float, longitude: float, ring: int) -> Int64:
-        """Places in item_id of the cells within `ring` cells of the viewer's, the most popular of each."""
-        n_columns = self._n_columns()
-        row, column = divmod(int(self._cell_of(np.array(latitude), np.array(longitude))), n_columns)
-        step = np.arange(-ring, ring + 1)
-        cells = ((row + step)[:, None] * n_columns + (column + step)[None, :] % n_columns).ravel()
-        cells = np.unique(cells[cells >= 0])
-        start = np.searchsorted(cell, cells)
-        count = np.minimum(
-            np.searchsorted(cell, cells, side="right") - start, self._config.per_cell
-        )
-        offset = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
-        return np.asarray(np.repeat(start, count) + offset, np.int64)
+
+@compiled
+def _cells_around(row: int, column: int, ring: int, n_columns: int) -> Int64:
+    """int64[m]: the different cells within `ring` cells of one, round the date line; beyond the poles there are none."""
+    width = min(2 * ring + 1, n_columns)
+    cells = np.empty((2 * ring + 1) * width, np.int64)
+    n_cells = 0
+    for r in range(max(row - ring, 0), row + ring + 1):
+        for c in range(width):
+            cells[n_cells] = r * n_columns + (column - ring + c) % n_columns
+            n_cells += 1
+    return cells[:n_cells]
+
+
+@compiled
+def _open_around(
+    cell: Int64, item_id: Int64, cells: Int64, per_cell: int, left_out: Int64, allowed: Bool
+) -> Int64:
+    """int64[m]: places in item_id of the first `per_cell` videos of each of some cells, those that may be proposed."""
+    found = np.empty(min(len(cells) * per_cell, len(cell)), np.int64)
+    n_found = 0
+    for wanted in cells:
+        place = np.searchsorted(cell, wanted)
+        end = min(place + per_cell, len(cell))
+        while place < end and cell[place] == wanted:
+            if is_open(item_id[place], left_out, allowed):
+                found[n_found] = place
+                n_found += 1
+            place += 1
+    return found[:n_found]
 
 
 def distance_km(latitude: float, longitude: float, latitudes: Array, longitudes: Array) -> Float64:

@@ -48,6 +48,19 @@ def largest_rows(values: Float64, size: int) -> Int64:
 
 
 @compiled
+def best_of(ids: Int64, values: Float64, size: int) -> tuple[Int64, Float64]:
+    """(ids int64[m], values float64[m]), m <= size, best first: the largest of n values with different ids, ties by id."""
+    size = min(size, len(ids))
+    heap = Heap(np.empty(size, np.int64), np.empty(size))
+    n_held = 0
+    for i in range(len(ids)):
+        if n_held < size or (size and is_worse(heap.value[0], heap.row[0], values[i], ids[i])):
+            n_held = take_in(heap, n_held, ids[i], values[i])
+    sort_best_first(heap, n_held)
+    return heap.row[:n_held], heap.value[:n_held]
+
+
+@compiled
 def best_rows_by_group(
     values: Float64, group: Array, n_groups: int, size: int
 ) -> tuple[Int64, Int64]:

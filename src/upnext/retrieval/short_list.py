@@ -17,6 +17,7 @@ import numpy.typing as npt
 from upnext.core.compiled import compiled
 from upnext.core.id_set import holds
 from upnext.core.types import Array, Bool, Candidates, Float32, Float64, Int64, Query
+from upnext.features.country_counts import CountryColumns
 from upnext.retrieval.selection import (
     Heap,
     best_rows,
@@ -58,8 +59,17 @@ class Videos(Protocol):
     def item_id(self, video_id: str) -> int: ...
 
 
+class Countries(Protocol):
+    """Decayed relevance by video within a country (features.country_counts.CountryCounts)."""
+
+    def columns(self, country: str, time_us: int) -> CountryColumns: ...
+
+
 class Counts(Protocol):
     """Decayed counters by video (features.counters.CounterTable)."""
+
+    @property
+    def countries(self) -> Countries: ...
 
     def column(self, name: Any, time_us: int) -> Float64: ...
 
@@ -133,20 +143,6 @@ def is_open(item_id: int, left_out: Int64, allowed: Bool) -> bool:
 
 
 @compiled
-def first_open(item_id: Int64, left_out: Int64, allowed: Bool, k: int) -> Int64:
-    """Positions int64[m], m <= k, of the first k of ids int64[n] that are allowed and not left out; the walk ends there."""
-    rows = np.empty(min(k, len(item_id)), np.int64)
-    n_found = 0
-    for i in range(len(item_id)):
-        if n_found == k:
-            break
-        if is_open(item_id[i], left_out, allowed):
-            rows[n_found] = i
-            n_found += 1
-    return rows[:n_found]
-
-
-@compiled
 def best_open(
     item_id: Int64, values: Float64, left_out: Int64, allowed: Bool, k: int
 ) -> tuple[Int64, Float64]:
@@ -169,7 +165,7 @@ def best_open(
 
 @compiled
 def first_unseen(item_id: Int64, left_out: Int64, k: int) -> Int64:
-    """The same where all are allowed."""
+    """Positions int64[m], m <= k, of the first k of ids int64[n] that are not left out; the walk ends there."""
     rows = np.empty(min(k, len(item_id)), np.int64)
     n_found = 0
     for i in range(len(item_id)):
@@ -202,6 +198,19 @@ def language_of(query: Query, videos: Videos) -> int:
     """The code of the viewer's language: the request's, else the profile's; -1 unknown."""
     language = query.request.language or query.user.profile.language
     return videos.code("language", language) if language else -1
+
+
+def country_of(query: Query) -> str:
+    """The viewer's country in two capitals: the request's, else the profile's; "" unknown."""
+    return (query.request.country or query.user.profile.country or "").upper()
+
+
+def in_language(ids: Int64, language: int, videos: Videos, n_items: int) -> Bool:
+    """bool[m]: which of ids int64[m] are below n_items and in a language; -1: in any."""
+    known = ids < n_items
+    if language >= 0:
+        known[known] = videos.language[ids[known]] == language
+    return known
 
 
 def list_of(lists: Mapping[int, ShortList], code: int) -> ShortList:
