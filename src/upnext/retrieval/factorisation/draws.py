@@ -9,7 +9,7 @@ from upnext.core.types import Array
 
 
 @compiled
-def draw_below(state: Array, n: int) -> int:
+def draw_below(state: Array, n: int) -> np.int64:
     """A number 0 .. n - 1 (n below 2^31); state uint64[1] moves on."""
     state[0] += np.uint64(0x9E3779B97F4A7C15)
     z = state[0]

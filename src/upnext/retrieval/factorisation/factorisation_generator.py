@@ -31,12 +31,12 @@ class FactorisationGenerator:
         self.config = c = FactorisationConfig.model_validate(meta["config"])
         self._meaning = Meaning.of(c.confidence, int(meta["untimed_us"]))
         self._weighting = Weighting(c.unobserved_weight, c.weighs, c.reg, c.reg_exponent)
-        vectors = np.asarray(np.load(folder / "item_vectors.npy", mmap_mode="r"))
+        vectors: Float32 = np.asarray(np.load(folder / "item_vectors.npy", mmap_mode="r"))
         with np.load(folder / "factors.npz", allow_pickle=False) as stored:
             self._gram, self._covariance = stored["gram"], stored["covariance"]
             self._content_map = stored["content_map"]
             is_learned = stored["is_learned"]
-        self._embedding_size, self._n_items = vectors.shape[1], len(vectors)
+        self._embedding_size, self._n_items = int(vectors.shape[1]), len(vectors)
         self._rows = VideoRows(vectors[:, : c.embedding_size], is_learned)
 
     @property

@@ -96,7 +96,7 @@ class FactorisationLearner:
             _take_over(start_from, keys, users, items)
         users[np.diff(pairs.start) == 0] = 0
         items[np.bincount(pairs.item_id, minlength=len(items)) == 0] = 0
-        state = {"user_factors": users, "item_factors": items, "user_keys": keys}
+        state: dict[str, Array] = {"user_factors": users, "item_factors": items, "user_keys": keys}
         if self.config.solver == "sgd":
             _wake(users, items, pairs, self.config)
             state |= {"user_sums": first_sums(users), "item_sums": first_sums(items)}
@@ -120,7 +120,11 @@ class FactorisationLearner:
         self, pairs: Interactions, material: Material, start_from: Mapping[str, Array] | None
     ) -> str:
         config = np.frombuffer(self.config.model_dump_json().encode(), np.uint8)
-        parts = {"start": pairs.start, "item": pairs.item_id, "confidence": pairs.confidence}
+        parts: dict[str, Array] = {
+            "start": pairs.start,
+            "item": pairs.item_id,
+            "confidence": pairs.confidence,
+        }
         return checksum_of({
             **parts, "config": config, "keys": self._state["user_keys"],
             "n_items": np.array([material.n_items]),

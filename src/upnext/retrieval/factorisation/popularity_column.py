@@ -13,7 +13,7 @@ from upnext.core.types import Flag, Float32
 from upnext.features.showings import Showings
 from upnext.retrieval.factorisation.interactions import newest_of
 
-_LEAST = np.float32(1e-12)
+_LEAST = 1e-12
 
 
 def recent_popularity(showings: Showings, n_items: int, half_life_d: float) -> Float32:
@@ -27,7 +27,8 @@ def recent_popularity(showings: Showings, n_items: int, half_life_d: float) -> F
     deviation = logged.std()
     if deviation == 0:
         return np.zeros(n_items, np.float32)
-    return ((logged - logged.mean()) / deviation).astype(np.float32)
+    standard: Float32 = ((logged - logged.mean()) / deviation).astype(np.float32)
+    return standard
 
 
 def covariance_of(factors: Float32) -> Float32:
@@ -39,5 +40,6 @@ def covariance_of(factors: Float32) -> Float32:
 
 def with_popularity(row: Float32, covariance: Float32) -> Float32:
     """float32[d + 1]: a viewer's row over the deviation of its match, then 1."""
-    deviation = np.sqrt(max(row @ covariance @ row, _LEAST))
+    variance = max(float(row @ covariance @ row), _LEAST)
+    deviation = np.float32(np.sqrt(variance))
     return np.append(row / deviation, np.float32(1))

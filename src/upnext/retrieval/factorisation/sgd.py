@@ -9,6 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from upnext.core.compiled import compiled
+from upnext.core.randomness import generator_of
 from upnext.core.types import Array, Float32, Int64
 from upnext.retrieval.factorisation.draws import draw_below
 from upnext.retrieval.factorisation.least_squares import Side
@@ -27,7 +28,7 @@ def sgd_epoch(
 ) -> None:  # fmt: skip
     """One pass over the shown pairs in an order drawn by `key`; moves (viewers' float32[u, d], videos' float32[i, d]) and their sums."""
     row = np.repeat(np.arange(len(users)), np.diff(users.start)).astype(np.int64)
-    order = np.random.Generator(np.random.Philox(key=key)).permutation(len(row))
+    order = generator_of(key).permutation(len(row))
     state = np.array([key], np.uint64)
     share = [side.ridge / np.maximum(1, np.diff(side.start)) for side in (users, items)]
     weight = unobserved_weight * len(users) * len(items) / max(1, len(row))
@@ -40,9 +41,10 @@ def sgd_epoch(
 @compiled
 def _epoch(
     order: Int64, row: Int64, column: Array, extra: Float32, pull: Float32, user_ridge: Float32, item_ridge: Float32,
-    users: Float32, items: Float32, user_sums: Float32, item_sums: Float32, weight: float, rate: float, state: Array,
+    users: Float32, items: Float32, user_sums: Float32, item_sums: Float32, weight: np.float32, rate: np.float32, state: Array,
 ) -> None:  # fmt: skip
     """A shown pair carries its share of the two ridges."""
+    none = np.float32(0)
     for place in order:
         u, i = row[place], column[place]
         score = _dot(users[u], items[i])
@@ -60,11 +62,11 @@ def _epoch(
         if weight > 0:
             u, i = draw_below(state, len(users)), draw_below(state, len(items))
             slope = weight * _dot(users[u], items[i])
-            _step(users[u], items[i], user_sums[u], item_sums[i], slope, 0, 0, rate)
+            _step(users[u], items[i], user_sums[u], item_sums[i], slope, none, none, rate)
 
 
 @compiled
-def _dot(a: Float32, b: Float32) -> float:
+def _dot(a: Float32, b: Float32) -> np.float32:
     total = np.float32(0)
     for d in range(len(a)):
         total += a[d] * b[d]
@@ -73,7 +75,7 @@ def _dot(a: Float32, b: Float32) -> float:
 
 @compiled
 def _step(
-    u: Float32, v: Float32, u_sums: Float32, v_sums: Float32, slope: float, u_ridge: float, v_ridge: float, rate: float
+    u: Float32, v: Float32, u_sums: Float32, v_sums: Float32, slope: np.float32, u_ridge: np.float32, v_ridge: np.float32, rate: np.float32
 ) -> None:  # fmt: skip
     """One step of a pair; slope: half the loss's derivative by the score."""
     for d in range(len(u)):

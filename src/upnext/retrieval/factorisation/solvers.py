@@ -217,7 +217,7 @@ def _blocks(
 
 
 @compiled_sums
-def _dot(a: Float32, b: Float32) -> float:
+def _dot(a: Float32, b: Float32) -> np.float32:
     total = np.float32(0)
     for d in range(len(a)):
         total += a[d] * b[d]

@@ -56,14 +56,14 @@ def warp_epoch(
             liked = own[place]
             for d in range(size):
                 viewer[d] = (total[d] - inputs[liked, d]) * share
-            bar = dot(viewer, items[liked]) - margin
+            bar = float(dot(viewer, items[liked])) - margin
             other, n_draws = draw_violator(viewer, items, owner, user, bar, max_draws, state)
             if other < 0:
                 continue
             rank = (len(items) - len(own)) // n_draws
             strength = np.float32(phi[rank] * weight[start[user] + place])
             n_outranked += 1
-            loss += strength * (dot(viewer, items[other]) - bar)
+            loss += float(strength * (dot(viewer, items[other]) - bar))
             for d in range(size):
                 pull[d] += strength * share * (items[liked, d] - items[other, d])
             _move(items[liked], sums[1], liked, viewer, strength, rate, max_norm)
@@ -98,7 +98,7 @@ def draw_violator(
 
 
 @compiled_sums
-def dot(a: Float32, b: Float32) -> float:
+def dot(a: Float32, b: Float32) -> np.float32:
     """The inner product."""
     total = np.float32(0)
     for d in range(len(a)):
@@ -112,7 +112,7 @@ def _move(
     sums: Float32,
     row: int,
     direction: Float32,
-    strength: float,
+    strength: np.float32,
     rate: float,
     max_norm: float,
 ) -> None:
