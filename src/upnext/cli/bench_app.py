@@ -84,6 +84,20 @@ def bench_interference(
     run(viewers, creators, days, seeds, as_json, *consoles())
 
 
+@bench_app.command("factorisation")
+def bench_factorisation(
+    folder: Annotated[Path, typer.Argument(help="Holds ml-1m.txt or ml-1m.txt.gz.")],
+    factors: Annotated[str, typer.Option(help="Numbers of factors.")] = "64,128,256",
+    iterations: Annotated[int, typer.Option(min=2, help="Of each library.")] = 10,
+    threads: Annotated[int, typer.Option(min=1, help="Of each library.")] = 2,
+    as_json: Json = False,
+) -> None:
+    """Seconds an iteration of alternating least squares on ML-1M beside `implicit`, at equal quality."""
+    from upnext.cli.bench_factorisation import run
+
+    run(folder, factors, iterations, threads, as_json, consoles()[0])
+
+
 @bench_app.command("evaluate")
 def bench_evaluate(
     users: Annotated[int, typer.Option(min=100, help="Synthetic viewers.")] = 100_000,

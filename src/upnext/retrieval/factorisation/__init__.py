@@ -1,0 +1,1 @@
+"""Matrix factorisation: weighted least squares (WALS) and, as the older baseline, WARP."""
