@@ -1,6 +1,6 @@
 """EASE (Steck 2019, "Embarrassingly shallow autoencoders", eq. 8) on exported rows: a closed-form item-item model.
 
-    python ease.py FOLDER
+python ease.py FOLDER
 """
 
 from __future__ import annotations

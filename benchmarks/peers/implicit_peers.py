@@ -1,6 +1,6 @@
 """`implicit`'s ALS, BPR and item-kNN on exported rows, each with its settings chosen on the validation day.
 
-    python implicit_peers.py FOLDER
+python implicit_peers.py FOLDER
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """LightFM's WARP (Weston et al. 2011; Kula 2015) on exported rows.
 
-    python lightfm_warp.py FOLDER
+python lightfm_warp.py FOLDER
 """
 
 from __future__ import annotations
