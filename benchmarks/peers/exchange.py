@@ -19,7 +19,7 @@ from scipy import sparse
 
 DAY_US = 86_400_000_000
 DEPTH = 500
-BLOCK = 512
+BLOCK = 256
 HALF_LIFE_D = 1.0
 
 
@@ -72,9 +72,8 @@ class Day:
 
     def judge(self, scores: np.ndarray) -> tuple[float, float]:
         """(recall@100, NDCG@10) of scores float32[c, n_items]; equals of a relevant video stand before it."""
-        places = np.concatenate(
-            [self._places(scores, start) for start in range(0, len(self.users), BLOCK)]
-        )
+        starts = range(0, len(self.users), BLOCK)
+        places = np.concatenate([self._places(scores, start) for start in starts])
         n_relevant = np.bincount(self.case, minlength=len(self.users))
         found = np.bincount(self.case, places < 100, len(self.users))
         discount = 1 / np.log2(np.arange(2, 12))
@@ -85,12 +84,21 @@ class Day:
 
     def _places(self, scores: np.ndarray, start: int) -> np.ndarray:
         stop = min(start + BLOCK, len(self.users))
-        block = np.array(scores[start:stop], np.float32)
+        block = np.asarray(scores[start:stop], np.float32)
         low, high = np.searchsorted(self.case, (start, stop))
         case, item = self.case[low:high] - start, self.item[low:high]
-        own = block[case, item][:, None]
-        block[self.seen[start:stop].nonzero()] = -np.inf
-        return (block[case] >= own).sum(1) - 1
+        own = block[case, item]
+        before = np.count_nonzero(block[case] >= own[:, None], axis=1) - 1
+        seen = self.seen[start:stop]
+        user, shown = np.repeat(np.arange(stop - start), np.diff(seen.indptr)), seen.indices
+        # of those before it, the ones that the viewer had been shown are in no list
+        place = np.searchsorted(user, np.arange(stop - start + 1))
+        n_seen = np.diff(place)[case]
+        pair = np.repeat(np.arange(len(case)), n_seen)
+        each = np.arange(len(pair)) - np.repeat(np.cumsum(n_seen) - n_seen, n_seen)
+        column = shown[place[case][pair] + each]
+        is_before = block[case[pair], column] >= own[pair]
+        return before - np.bincount(pair, is_before, len(case)).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -125,6 +133,12 @@ class Exchange:
         if not path.exists():
             return False
         return pl.read_parquet(path, columns=["split"])["split"][0] == self.asked["split"][0]
+
+    def own_folder(self, name: str) -> Path:
+        """Where a peer keeps what it has learned of these rows; made where it is not there."""
+        folder = self.folder / f"{name}-{self.asked['split'][0][:12]}"
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def save_scores(self, name: str, part: str, scores: np.ndarray) -> None:
         """Keeps scores of a part ("day", "asked") for blends."""
@@ -204,7 +218,7 @@ def run_peer(
     options: list[dict[str, object]],
     score: Callable[..., np.ndarray],
 ) -> None:
-    """Chooses one of the options on the validation day (by recall@100 times NDCG@10), learns from all rows with it and writes the lists.
+    """Chooses one of the options on the validation day (by recall@100), learns from all rows with it and writes the lists.
 
     score(rows, users, **option) -> float32[c, n_items]. Lists that stand there are left alone."""
     if exchange.has(name):
@@ -217,8 +231,8 @@ def run_peer(
         scores = score(day.rows, day.users, **option)
         recall, ndcg = day.judge(scores)
         say(f"{name} {option}: day {recall:.4f} / {ndcg:.4f}, {time.monotonic() - began:.1f} s")
-        if recall * ndcg > best:
-            best, chosen = recall * ndcg, option
+        if recall > best:
+            best, chosen = recall, option
             exchange.save_scores(name, "day", scores)
     scores = score(exchange.rows, exchange.asked_users, **chosen)
     exchange.save_scores(name, "asked", scores)

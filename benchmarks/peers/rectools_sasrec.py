@@ -1,6 +1,6 @@
 """RecTools' SASRec on exported rows: two causal blocks of 64 factors, sampled softmax, every impression a step.
 
-The number of epochs is the one that was best on the validation day. After each epoch a checkpoint is written, and a killed run goes on from it;
+The number of epochs is the one with the best recall@100 on the validation day. After each epoch a checkpoint is written, and a killed run goes on from it;
 draws are seeded per epoch, so a resumed run draws the same.
 
     python rectools_sasrec.py FOLDER
@@ -28,10 +28,10 @@ SETTINGS = {
     "n_factors": 64,
     "n_blocks": 2,
     "n_heads": 4,
-    "session_max_len": 64,
+    "session_max_len": 50,
     "batch_size": 128,
     "loss": "sampled_softmax",
-    "n_negatives": 64,
+    "n_negatives": 32,
     "lr": 0.002,
     "dropout_rate": 0.2,
 }
@@ -111,7 +111,7 @@ def epochs_of(model: SASRecModel) -> int:
 
 def best_epoch(judged: list[list[float]]) -> int:
     """From 1; 0 before any."""
-    return int(np.argmax([recall * ndcg for recall, ndcg in judged])) + 1 if judged else 0
+    return int(np.argmax([recall for recall, _ in judged])) + 1 if judged else 0
 
 
 def is_over(judged: list[list[float]]) -> bool:
@@ -137,6 +137,5 @@ if __name__ == "__main__":
     if exchange.has(NAME):
         say(f"{NAME}: there already")
         sys.exit(0)
-    folder = exchange.folder / NAME
-    folder.mkdir(exist_ok=True)
+    folder = exchange.own_folder(NAME)
     learn(exchange, folder, choose_epochs(exchange, folder))

@@ -91,7 +91,7 @@ def _read(path: Path) -> pl.DataFrame:
         wanted = ", ".join(f"{name} {dtype}" for name, dtype in _COLUMNS.items())
         got = ", ".join(f"{name} {dtype}" for name, dtype in frame.schema.items())
         raise expected(f"lists {path}", f"the columns {wanted}", got)
-    frame = frame.select(_COLUMNS)
+    frame = frame.select(list(_COLUMNS))
     empty = frame.filter(pl.any_horizontal(pl.all().is_null()))
     if len(empty):
         raise expected(f"lists {path}", "a value in every column", empty.row(0, named=True))
