@@ -21,11 +21,10 @@ from upnext.cli.opened import readers
 from upnext.cli.progress import RichProgress
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.one_thread import children_with_one_thread
-from upnext.core.types import Int64
 from upnext.evaluate.audit import Finding, audit, audit_json, audit_rows
 from upnext.evaluate.exported_rows import SETTINGS, check_one_list_each, write_rows
 from upnext.evaluate.gather import GatherTask, gathered, offline_parts
-from upnext.evaluate.given_lists import lists_by_name, read_lists
+from upnext.evaluate.given_lists import GivenLists, lists_by_name, read_lists
 from upnext.evaluate.offline import PastHydrator, advance, ranker_report, retrieval_report
 from upnext.evaluate.ranker_report import RankerReport
 from upnext.evaluate.report import Report
@@ -94,6 +93,7 @@ class Task:
     made: SplitMade
     max_users: int
     lists: tuple[Path, ...]  # those of others
+    split_sha256: str  # that they must be of
     baseline: str
 
     @property
@@ -113,7 +113,10 @@ def run(asked: Asked, out: Console, err: Console) -> None:
             "evaluate: --audit and --save-split or --export-rows are two runs: leave one out"
         )
     if asked.lists and (asked.only_audit or writes):
-        raise InvalidInput("evaluate: --lists are judged in a run of their own: leave the rest out")
+        raise InvalidInput(
+            "evaluate: --lists is a run of its own: leave --audit, --save-split and --export-rows out"
+        )
+    given = read_lists(asked.lists)
     opened = _opened(asked)
     held = read_split(asked.split_file) if asked.split_file is not None else None
     until_us = instant_us(asked.until) if asked.until else held.made.until_us if held else None
@@ -138,7 +141,8 @@ def run(asked: Asked, out: Console, err: Console) -> None:
         )
     if opened.learned_until_us is not None and first.from_us < opened.learned_until_us:
         err.print("warning: the release learned from events after this instant", style="yellow")
-    retrieval, heads, findings = _measure(asked, opened, showings, splits, err)
+    tasks = _tasks(asked, opened, showings, splits, given)
+    retrieval, heads, findings = _measure(tasks, opened, showings, err)
     about = {
         "release_id": opened.release_id,
         "from_us": first.from_us,
@@ -212,21 +216,39 @@ def _iso(time_us: int) -> str:
     return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="seconds")
 
 
-def _measure(
-    asked: Asked, opened: Opened, showings: Showings, splits: list[SplitMade], err: Console
-) -> tuple[dict[str, RetrievalReport], RankerReport | None, list[Finding]]:
-    settings, folder, first = opened.settings, opened.folder, splits[0]
-    assert folder is not None
-    tasks = [
-        Task(name, settings, folder, made, asked.users, asked.lists, asked.baseline)
-        for made in splits
-        for name in SETTINGS
-    ]
-    for made in splits:  # what can't be judged is said before anything is computed
+def _tasks(
+    asked: Asked,
+    opened: Opened,
+    showings: Showings,
+    splits: list[SplitMade],
+    given: list[GivenLists],
+) -> list[Task]:
+    """What is to be measured. Raises InvalidInput for what can't be judged, before anything is computed."""
+    assert opened.folder is not None
+    tasks, ids = [], _video_ids(opened.view)
+    for made in splits:
         window = made.window(showings, asked.users)
         window.whole_split(exclude_seen=False)
+        sha256 = ""
+        if given:
+            check_one_list_each(window)
+            sha256 = split_sha256(window, ids)
         for setting in SETTINGS:
-            _given(asked.lists, window, opened.view, setting)
+            lists_by_name(given, window, ids, setting, sha256)
+            tasks.append(
+                Task(
+                    setting, opened.settings, opened.folder, made, asked.users, asked.lists, sha256,
+                    asked.baseline,
+                )
+            )  # fmt: skip
+    return tasks
+
+
+def _measure(
+    tasks: list[Task], opened: Opened, showings: Showings, err: Console
+) -> tuple[dict[str, RetrievalReport], RankerReport | None, list[Finding]]:
+    settings, folder, first = opened.settings, opened.folder, tasks[0].made
+    assert folder is not None
     is_asked = showings.time_us >= first.from_us
     if first.until_us is not None:
         is_asked &= showings.time_us < first.until_us
@@ -271,7 +293,9 @@ def measured(task: Task) -> RetrievalReport:
     parts = ReleaseParts.load(task.release)
     showings = showings_of(log, view, settings.features, before_us=made.until_us)
     window = made.window(showings, task.max_users)
-    given = _given(task.lists, window, view, task.setting)
+    given = lists_by_name(
+        read_lists(task.lists), window, _video_ids(view), task.setting, task.split_sha256
+    )
     counters = CounterTable(view.n_items)
     past = PastState(view, counters, settings.features)
     advance(past, log, made.from_us, progress)
@@ -287,17 +311,6 @@ def measured(task: Task) -> RetrievalReport:
         pipeline, window, view, exclude_seen=excluded, given=given, baseline=task.baseline,
         progress=progress,
     )  # fmt: skip
-
-
-def _given(
-    paths: tuple[Path, ...], window: Window, view: CatalogView, setting: str
-) -> dict[str, Int64]:
-    """{name: lists} of others in a setting. Raises InvalidInput where they are not of this window's split, or not whole."""
-    if not paths:
-        return {}
-    check_one_list_each(window)
-    ids = _video_ids(view)
-    return lists_by_name(read_lists(paths), window, ids, setting, split_sha256(window, ids))
 
 
 def _audited(opened: Opened, showings: Showings, made: SplitMade) -> list[Finding]:

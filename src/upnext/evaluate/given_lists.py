@@ -62,6 +62,8 @@ def lists_by_name(
 
     video_ids: String[n_items]; sha256: of the whole split. Raises InvalidInput for a file of another split, a viewer without a
     list or with one who was not asked, a video that is unknown, listed twice or to be left out: says which."""
+    if not given:
+        return {}
     exclude_seen = SETTINGS[setting]
     judged = window.split(exclude_seen=exclude_seen)
     everybody = set(window.whole_split(exclude_seen=exclude_seen).user_ids())
