@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: setup demo test test-slow check format bench peers clean
+.PHONY: setup demo test test-slow check format bench obp-values peers clean
 setup: $(STAMP)
 
 $(STAMP): pyproject.toml constraints.txt
@@ -36,10 +36,27 @@ format: setup
 bench: setup  ## The serving benchmark with a million videos
 	$(BIN)/upnext bench serve --videos 1000000
 
-peers:  ## Values of other libraries that tests compare with, each made in its own pinned environment
-	test -x .venv-peers/bin/python || $(PYTHON) -m venv .venv-peers
-	.venv-peers/bin/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python -r benchmarks/peers/requirements.txt
-	.venv-peers/bin/python benchmarks/peers/obp_values.py > tests/evaluate/obp_values.json
+obp-values:  ## Values of obp's estimators that tests compare with, made in its own pinned environment
+	test -x .venv-obp/bin/python || $(PYTHON) -m venv .venv-obp
+	.venv-obp/bin/pip install --quiet --disable-pip-version-check --no-deps --ignore-requires-python -r benchmarks/peers/requirements-obp.txt
+	.venv-obp/bin/python benchmarks/peers/obp_values.py > tests/evaluate/obp_values.json
+
+# Other libraries' lists of the same rows, in the table of `upnext evaluate`: make peers FROM=... UNTIL=... [CONFIG=upnext.toml] [PEERS=folder].
+# Needs imported data and a release of before FROM. What is made already stays: after a kill, run it again.
+PEERS    ?= upnext-peers
+PEER_BIN := .venv-peers/bin
+PEER_RUN := implicit_peers ease lightfm_warp rectools_sasrec blends
+WINDOW    = $(if $(FROM),--from $(FROM)) $(if $(UNTIL),--until $(UNTIL)) $(if $(CONFIG),--config $(CONFIG))
+
+peers: setup .venv-peers/.installed  ## Other libraries beside our lists, on the same rows
+	$(BIN)/upnext evaluate $(WINDOW) --export-rows $(PEERS)/rows
+	for peer in $(PEER_RUN); do $(PEER_BIN)/python benchmarks/peers/$$peer.py $(PEERS) || exit 1; done
+	$(BIN)/upnext evaluate $(WINDOW) --lists $(PEERS)/lists
+
+.venv-peers/.installed: benchmarks/peers/requirements-retrieval.txt
+	test -x $(PEER_BIN)/python || $(PYTHON) -m venv .venv-peers
+	$(PEER_BIN)/pip install --quiet --disable-pip-version-check --no-deps -r benchmarks/peers/requirements-retrieval.txt
+	touch .venv-peers/.installed
 
 clean:
-	rm -rf $(VENV) .venv-peers .mypy_cache .ruff_cache .import_linter_cache upnext-demo
+	rm -rf $(VENV) .venv-peers .venv-obp .mypy_cache .ruff_cache .import_linter_cache upnext-demo

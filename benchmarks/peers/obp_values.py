@@ -1,4 +1,4 @@
-"""The values of obp's estimators on `off_policy_inputs`, for tests/evaluate/test_obp_parity.py: `make peers` runs it in obp's own environment.
+"""The values of obp's estimators on `off_policy_inputs`, for tests/evaluate/test_obp_parity.py: `make obp-values` runs it in obp's own environment.
 
 Prints JSON: obp's version, the mean of every input, {estimator: value}.
 """

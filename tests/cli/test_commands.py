@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 from command_line import SMALL, UNTIL, Ran, upnext, write_films
 
@@ -47,8 +48,24 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Platform:
 
 
 @pytest.fixture(scope="module")
-def report(platform: Platform) -> dict[str, Any]:
-    ran = upnext("evaluate", "--json", "--config", platform.config)
+def lists_of_others(platform: Platform) -> Path:
+    """A folder with "by_id": the films that a viewer was not shown, by their ids."""
+    rows = platform.root / "rows"
+    ran = upnext("evaluate", "--export-rows", rows, "--json", "--config", platform.config)
+    assert ran.code == 0, ran.err
+    asked = pl.read_parquet(rows / "asked.parquet")
+    films = pl.read_parquet(rows / "items.parquet")["item"].sort().to_list()
+    assert set(asked["split"]) == {json.loads(ran.out)["sha256"]}
+    items = [[film for film in films if film not in seen] for seen in asked["seen"].to_list()]
+    (platform.root / "lists").mkdir()
+    lists = asked.select("split", "setting", "user", items=pl.Series(items))
+    lists.write_parquet(platform.root / "lists" / "by_id.parquet")
+    return platform.root / "lists"
+
+
+@pytest.fixture(scope="module")
+def report(platform: Platform, lists_of_others: Path) -> dict[str, Any]:
+    ran = upnext("evaluate", "--lists", lists_of_others, "--json", "--config", platform.config)
     assert ran.code == 0, ran.err
     return json.loads(ran.out)
 
@@ -133,6 +150,22 @@ def test_evaluate_measures_every_list_with_intervals_in_both_settings(
         assert setting["rows"]["relevant"]["figures"]["recall@500"]["mean"] == 1.0  # 150 films
 
 
+def test_lists_of_others_stand_beside_ours_and_are_compared_with_each(
+    report: dict[str, Any],
+) -> None:
+    for setting in report["retrieval"].values():
+        others = setting["rows"]["by_id"]["figures"]
+        assert others["recall@500"]["mean"] == 1.0  # 150 films
+        versus = setting["against"]["by_id"]
+        assert set(versus) == set(setting["rows"]) - {"by_id"}
+        for name, figures in versus.items():
+            own = setting["rows"][name]["figures"]
+            for metric in ("recall@100", "ndcg@10"):
+                difference = own[metric]["mean"] - others[metric]["mean"]
+                assert figures[metric]["mean"] == pytest.approx(difference), name
+        assert versus["relevant"]["ndcg@10"]["is_better"]
+
+
 def test_every_list_has_its_looks_its_segments_and_random_lists_beside_it(
     report: dict[str, Any],
 ) -> None:
@@ -177,17 +210,19 @@ def test_the_audit_and_the_split_are_to_be_had_without_a_measurement(platform: P
 
 @pytest.mark.slow  # each replays the log in two processes: half a minute
 def test_a_split_file_leave_last_out_and_every_target_are_judged_through_the_pipeline(
-    platform: Platform, report: dict[str, Any]
+    platform: Platform, report: dict[str, Any], lists_of_others: Path
 ) -> None:
     path = platform.root / "kept.parquet"
     upnext("evaluate", "--save-split", path, "--config", platform.config)
-    ran = upnext("evaluate", "--split-file", path, "--json", "--config", platform.config)
+    same = ("--split-file", path, "--lists", lists_of_others, "--baseline", "popular_7d")
+    ran = upnext("evaluate", *same, "--json", "--config", platform.config)
     again = json.loads(ran.out)
     assert again["retrieval"] == report["retrieval"]
     assert again["about"]["split_file"] == str(path)
     both = upnext("evaluate", "--split", "both", "--json", "--config", platform.config)
     settings = json.loads(both.out)["retrieval"]
-    assert settings["seen_excluded"] == report["retrieval"]["seen_excluded"]
+    rows = settings["seen_excluded"]["rows"]
+    assert rows == {n: report["retrieval"]["seen_excluded"]["rows"][n] for n in rows}
     last = settings["last_out_seen_excluded"]
     assert last["n_pairs"] == last["n_lists"] == last["n_users"]
     assert last["about"]["split"] == "last"
@@ -334,7 +369,11 @@ ON_THE_PLATFORM = [
     ),
     (("evaluate", "--release", "nope"), "release 'nope'"),
     (("evaluate", "--split", "last", "--target", "first"), "--target is of the time split"),
-    (("evaluate", "--split", "both", "--save-split", "x.parquet"), "--save-split writes one split"),
+    (("evaluate", "--split", "both", "--save-split", "x.parquet"), "are of one split"),
+    (("evaluate", "--split", "both", "--lists", "x.parquet"), "are of one split"),
+    (("evaluate", "--lists", "x.parquet"), "x.parquet: not a readable Parquet file"),
+    (("evaluate", "--target", "first", "--lists", "."), "got the target first"),
+    (("evaluate", "--lists", ".", "--audit"), "a run of its own"),
     (("evaluate", "--save-split", "nowhere/x.parquet"), "a file in a folder that exists"),
     (("recommend", "u1", "--surface", "nope"), "expected one of home, shorts, upnext"),
     (("recommend", "u1", "-n", "0"), "expected at least 1"),

@@ -83,7 +83,7 @@ def test_mistakes_are_one_line(tmp_path: Path) -> None:
         (("--log", "slates", "--level", 0.9), "evaluate --policy: --level has no effect there"),
         (("--reward-model", "logistic"), "without --log: --reward-model has no effect there"),
         (("--users", 0), "--users: expected at least 1, got 0"),
-        (("--audit", "--save-split", tmp_path / "s"), "--audit and --save-split are two runs"),
+        (("--audit", "--save-split", tmp_path / "s"), "--audit and --save-split or --export-rows"),
     ):
         ran = upnext("evaluate", *arguments)
         assert ran.code == 2

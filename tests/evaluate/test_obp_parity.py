@@ -1,4 +1,4 @@
-"""Our off-policy estimators give obp's values: tests/evaluate/obp_values.json, made by `make peers` from the same generated inputs."""
+"""Our off-policy estimators give obp's values: tests/evaluate/obp_values.json, made by `make obp-values` from the same generated inputs."""
 
 from __future__ import annotations
 

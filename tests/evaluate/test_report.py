@@ -71,6 +71,27 @@ def test_better_is_said_of_a_paired_interval_that_excludes_zero() -> None:
     assert report.rows["random"].versus == {}
 
 
+def test_every_row_is_compared_with_the_lists_given_in_both_headlines() -> None:
+    truth, lists = retrieval()[1:]
+    both = {"ranked": lists["good"], "popular_7d": lists["random"], "peer": lists["random"]}
+    judging = Judging(against=("peer",), n_resamples=200)
+    report = evaluate_retrieval(both, Cases(truth), Catalogue(N_ITEMS), judging)
+    versus = report.against["peer"]["ranked"]
+    assert set(versus) == {"recall@100", "ndcg@10"}
+    own, peer = (
+        measure(Places.of(ranked, truth), ["ndcg@10"])["ndcg@10"] for ranked in lists.values()
+    )
+    assert versus["ndcg@10"].mean == pytest.approx((own - peer).mean())
+    document = report.to_json()["against"]["peer"]
+    assert document["ranked"]["ndcg@10"]["is_better"]
+    assert not document["popular_7d"]["ndcg@10"]["is_better"]
+    assert [(row["list"], row["less"]) for row in report.against_rows()] == [("ranked", "peer")]
+    assert report.against_rows()[0]["ndcg@10"].endswith("better")
+    assert retrieval()[0].to_json()["against"] == {}
+    with pytest.raises(InvalidInput, match="baseline"):
+        evaluate_retrieval(both, Cases(truth), Catalogue(N_ITEMS), Judging(against=("none",)))
+
+
 def test_segments_are_judged_apart() -> None:
     report, truth, lists = retrieval()
     is_new = (np.arange(N_USERS) % 3 != 0)[truth.users()]
@@ -208,6 +229,7 @@ def test_the_whole_report_is_one_json_and_a_table_per_part() -> None:
     assert {"arp@10", "miscalibration@10", "novelty@10"} <= set(tables[looks][0])
     assert tables["retrieval, seen_excluded"][0]["ndcg@10 vs random"].endswith("better")
     assert tables["retrieval, seen_excluded"][1]["ndcg@10 vs random"] == ""
+    assert tables["retrieval, seen_excluded"][0]["recall@100 vs random"]
     apart = report.to_rows(with_segments=True)["segments, seen_excluded"]
     assert [row["segment"] for row in apart] == ["viewer=new", "viewer=known"]
     assert {"pairs", "viewers", "random ndcg@10"} <= set(apart[0])

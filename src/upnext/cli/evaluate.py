@@ -22,13 +22,15 @@ from upnext.cli.progress import RichProgress
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.one_thread import children_with_one_thread
 from upnext.evaluate.audit import Finding, audit, audit_json, audit_rows
+from upnext.evaluate.exported_rows import SETTINGS, check_one_list_each, write_rows
 from upnext.evaluate.gather import GatherTask, gathered, offline_parts
+from upnext.evaluate.given_lists import GivenLists, lists_by_name, read_lists
 from upnext.evaluate.offline import PastHydrator, advance, ranker_report, retrieval_report
 from upnext.evaluate.ranker_report import RankerReport
 from upnext.evaluate.report import Report
 from upnext.evaluate.retrieval_report import RetrievalReport
 from upnext.evaluate.split import Target, instant_us
-from upnext.evaluate.split_file import SplitFile, SplitMade, read_split, write_split
+from upnext.evaluate.split_file import SplitFile, SplitMade, read_split, split_sha256, write_split
 from upnext.evaluate.window import Kind, Window
 from upnext.events.log import SqliteEventLog
 from upnext.features.counters import CounterTable
@@ -44,7 +46,6 @@ from upnext.settings.settings import Settings, load
 MAX_RANKER_REQUESTS = 60_000
 PROCESSES = 2
 PARTS = 2  # of the shown rows
-SETTINGS = ("seen_excluded", "nothing_excluded")
 AUDITED = ("user_id", "item_id", "kind", "time_us", "request_id", "event_id")
 SplitChoice = Literal["time", "last", "both"]
 
@@ -61,6 +62,9 @@ class Asked:
     target: Target | None = None
     save_split: Path | None = None
     split_file: Path | None = None
+    export_rows: Path | None = None
+    lists: tuple[Path, ...] = ()
+    baseline: str = "popular_7d"
     with_segments: bool = False
     only_audit: bool = False
     config: Path | None = None
@@ -88,6 +92,9 @@ class Task:
     release: Path  # its folder
     made: SplitMade
     max_users: int
+    lists: tuple[Path, ...]  # those of others
+    split_sha256: str  # that they must be of
+    baseline: str
 
     @property
     def name(self) -> str:
@@ -100,8 +107,16 @@ def run(asked: Asked, out: Console, err: Console) -> None:
     began = time.monotonic()
     if asked.users < 1:
         raise expected("--users", "at least 1", asked.users)
-    if asked.only_audit and asked.save_split is not None:
-        raise InvalidInput("evaluate: --audit and --save-split are two runs: leave one out")
+    writes = asked.save_split is not None or asked.export_rows is not None
+    if asked.only_audit and writes:
+        raise InvalidInput(
+            "evaluate: --audit and --save-split or --export-rows are two runs: leave one out"
+        )
+    if asked.lists and (asked.only_audit or writes):
+        raise InvalidInput(
+            "evaluate: --lists is a run of its own: leave --audit, --save-split and --export-rows out"
+        )
+    given = read_lists(asked.lists)
     opened = _opened(asked)
     held = read_split(asked.split_file) if asked.split_file is not None else None
     until_us = instant_us(asked.until) if asked.until else held.made.until_us if held else None
@@ -114,8 +129,8 @@ def run(asked: Asked, out: Console, err: Console) -> None:
     if asked.only_audit:
         _print_audit(_audited(opened, showings, first), asked, out)
         return
-    if asked.save_split is not None:
-        _save(asked.save_split, first.window(showings, asked.users), opened.view, asked, out)
+    if writes:
+        _save(asked, first.window(showings, asked.users), opened.view, out)
         return
     if opened.folder is None:
         raise InvalidInput("evaluate: no release yet; run `upnext train` first")
@@ -126,7 +141,8 @@ def run(asked: Asked, out: Console, err: Console) -> None:
         )
     if opened.learned_until_us is not None and first.from_us < opened.learned_until_us:
         err.print("warning: the release learned from events after this instant", style="yellow")
-    retrieval, heads, findings = _measure(asked, opened, showings, splits, err)
+    tasks = _tasks(asked, opened, showings, splits, given)
+    retrieval, heads, findings = _measure(tasks, opened, showings, err)
     about = {
         "release_id": opened.release_id,
         "from_us": first.from_us,
@@ -161,8 +177,11 @@ def _splits(asked: Asked, from_us: int, until_us: int | None) -> list[SplitMade]
     )
     if asked.target is not None and "time" not in kinds:
         raise InvalidInput("--target is of the time split; leave-last-out has one target, the last")
-    if asked.save_split is not None and len(kinds) > 1:
-        raise InvalidInput("--save-split writes one split: --split time or --split last")
+    for option in (asked.save_split, asked.export_rows, asked.lists or None):
+        if option is not None and len(kinds) > 1:
+            raise InvalidInput(
+                "--save-split, --export-rows and --lists are of one split: --split time or --split last"
+            )
     targets: dict[Kind, Target] = {"time": asked.target or "all", "last": "last"}
     return [SplitMade(from_us, until_us, kind, targets[kind]) for kind in kinds]
 
@@ -183,7 +202,7 @@ def _from_us(asked: Asked, opened: Opened, showings: Showings, err: Console) -> 
     if opened.learned_until_us is not None:
         return opened.learned_until_us
     times = showings.time_us[showings.time_us > 0]
-    if not len(times) or not (asked.only_audit or asked.save_split):
+    if not len(times) or not (asked.only_audit or asked.save_split or asked.export_rows):
         raise InvalidInput("evaluate: no release yet; run `upnext train` first")
     from_us = int(pl.Series(times).quantile(0.9, "nearest") or 0)
     err.print(
@@ -197,23 +216,46 @@ def _iso(time_us: int) -> str:
     return datetime.fromtimestamp(time_us / 1e6, UTC).isoformat(timespec="seconds")
 
 
+def _tasks(
+    asked: Asked,
+    opened: Opened,
+    showings: Showings,
+    splits: list[SplitMade],
+    given: list[GivenLists],
+) -> list[Task]:
+    """What is to be measured. Raises InvalidInput for what can't be judged, before anything is computed."""
+    assert opened.folder is not None
+    tasks, ids = [], _video_ids(opened.view)
+    for made in splits:
+        window = made.window(showings, asked.users)
+        window.whole_split(exclude_seen=False)
+        sha256 = ""
+        if given:
+            check_one_list_each(window)
+            sha256 = split_sha256(window, ids)
+        for setting in SETTINGS:
+            lists_by_name(given, window, ids, setting, sha256)
+            tasks.append(
+                Task(
+                    setting, opened.settings, opened.folder, made, asked.users, asked.lists, sha256,
+                    asked.baseline,
+                )
+            )  # fmt: skip
+    return tasks
+
+
 def _measure(
-    asked: Asked, opened: Opened, showings: Showings, splits: list[SplitMade], err: Console
+    tasks: list[Task], opened: Opened, showings: Showings, err: Console
 ) -> tuple[dict[str, RetrievalReport], RankerReport | None, list[Finding]]:
-    settings, folder, first = opened.settings, opened.folder, splits[0]
+    settings, folder, first = opened.settings, opened.folder, tasks[0].made
     assert folder is not None
-    tasks = [
-        Task(name, settings, folder, made, asked.users) for made in splits for name in SETTINGS
-    ]
-    for made in splits:  # what can't be judged is said before anything is computed
-        made.window(showings, asked.users).whole_split(exclude_seen=False)
     is_asked = showings.time_us >= first.from_us
     if first.until_us is not None:
         is_asked &= showings.time_us < first.until_us
     share = min(1.0, MAX_RANKER_REQUESTS / max(1, int(is_asked.sum())))
-    window = (first.from_us, first.until_us)
+    ends = (first.from_us, first.until_us)
     parts = [
-        GatherTask(offline_settings(settings), folder, *window, Drawing(share, 0, 0, part, PARTS))
+        GatherTask(offline_settings(settings), folder, *ends, Drawing(share, 0, 0, part, PARTS))
         for part in range(PARTS)
     ]
     spawn = multiprocessing.get_context("spawn")
@@ -251,6 +293,9 @@ def measured(task: Task) -> RetrievalReport:
     parts = ReleaseParts.load(task.release)
     showings = showings_of(log, view, settings.features, before_us=made.until_us)
     window = made.window(showings, task.max_users)
+    given = lists_by_name(
+        read_lists(task.lists), window, _video_ids(view), task.setting, task.split_sha256
+    )
     counters = CounterTable(view.n_items)
     past = PastState(view, counters, settings.features)
     advance(past, log, made.from_us, progress)
@@ -262,7 +307,10 @@ def measured(task: Task) -> RetrievalReport:
     pipeline = assemble(replace(offline, hydrator=hydrator), parts)
     pipeline.refresh_lists(made.from_us)
     excluded = task.setting == "seen_excluded"
-    return retrieval_report(pipeline, window, view, exclude_seen=excluded, progress=progress)
+    return retrieval_report(
+        pipeline, window, view, exclude_seen=excluded, given=given, baseline=task.baseline,
+        progress=progress,
+    )  # fmt: skip
 
 
 def _audited(opened: Opened, showings: Showings, made: SplitMade) -> list[Finding]:
@@ -283,12 +331,20 @@ def _print_audit(findings: list[Finding], asked: Asked, out: Console) -> None:
     out.print(audit_json(findings)["not_seen"], highlight=False)
 
 
-def _save(path: Path, window: Window, view: CatalogView, asked: Asked, out: Console) -> None:
-    sha256 = write_split(path, window, _video_ids(view))
+def _save(asked: Asked, window: Window, view: CatalogView, out: Console) -> None:
+    told: dict[str, str] = {}
+    if asked.save_split is not None:
+        told["split_file"] = str(asked.save_split)
+        told["sha256"] = write_split(asked.save_split, window, _video_ids(view))
+    if asked.export_rows is not None:
+        told["rows"] = str(asked.export_rows)
+        told["sha256"] = write_rows(asked.export_rows, window, view)
     if asked.as_json:
-        out.file.write(json.dumps({"split_file": str(path), "sha256": sha256}) + "\n")
+        out.file.write(json.dumps(told) + "\n")
         return
-    out.print(f"{path}: sha256 {sha256}", highlight=False, soft_wrap=True)
+    for written in (asked.save_split, asked.export_rows):
+        if written is not None:
+            out.print(f"{written}: sha256 {told['sha256']}", highlight=False, soft_wrap=True)
 
 
 def _video_ids(view: CatalogView) -> pl.Series:

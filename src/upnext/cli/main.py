@@ -126,6 +126,17 @@ def evaluate(
     split_file: Annotated[
         Path | None, typer.Option(help="Judge on the split of such a file; refused on other data.")
     ] = None,
+    export_rows: Annotated[
+        Path | None,
+        typer.Option(help="Write what may be learned from to this folder, and nothing else."),
+    ] = None,
+    lists: Annotated[
+        list[Path] | None,
+        typer.Option(help="A Parquet file of others' lists, or a folder of them: more rows."),
+    ] = None,
+    baseline: Annotated[
+        str, typer.Option(help="The row that all others are compared with.")
+    ] = "popular_7d",
     segments: Annotated[
         bool, typer.Option("--segments", help="Print the segments' tables too.")
     ] = False,
@@ -159,6 +170,7 @@ def evaluate(
         "--release": release is not None, "--users": users != 20_000, "--split": split is not None,
         "--target": target is not None, "--save-split": save_split is not None,
         "--split-file": split_file is not None, "--segments": segments, "--audit": audit,
+        "--export-rows": export_rows is not None, "--lists": bool(lists), "--baseline": baseline != "popular_7d",
     }  # fmt: skip
     of_tables = {"--reward-model": reward_model != "tabular", "--level": level != 0.95}
     window = {"--from": since is not None, "--until": until is not None}
@@ -179,8 +191,8 @@ def evaluate(
     from upnext.cli.evaluate import Asked, run
 
     asked = Asked(
-        since, until, release, users, split, target, save_split, split_file, segments, audit,
-        config, as_json,
+        since, until, release, users, split, target, save_split, split_file, export_rows,
+        tuple(lists or ()), baseline, segments, audit, config, as_json,
     )  # fmt: skip
     run(asked, *consoles())
 

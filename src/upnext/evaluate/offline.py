@@ -28,6 +28,7 @@ from upnext.core.types import (
     Request,
     Trace,
 )
+from upnext.evaluate.given_lists import check_names
 from upnext.evaluate.pair_segments import pair_segments
 from upnext.evaluate.popularity import popularity_lists
 from upnext.evaluate.random_lists import random_lists
@@ -158,23 +159,25 @@ def retrieval_report(
     view: CatalogView,
     *,
     exclude_seen: bool,
+    given: Mapping[str, Int64],
+    baseline: str,
     progress: Progress,
 ) -> RetrievalReport:
-    """The table of every source, the merged candidates, the ranked list, popularity and random lists."""
+    """The table of every source, the merged candidates, the ranked list, popularity, random lists, and those given.
+
+    given: {name: int64[u, K]} made elsewhere for the same split, with which ours are compared; baseline: the row with which all are.
+    Raises InvalidInput for a given name that is one of ours and a baseline that is none."""
     split = window.split(exclude_seen=exclude_seen)
+    beside = _without_model(split, window, view)
+    check_names([*assembled.sources, "merged", "ranked", *beside], given, baseline)
     requests = window.requests(split)
     moments = window.moments(split)
     made = lists_over_time if not window.is_at_once else lists_of
     lists: dict[str, Lists] = dict(
         made(assembled, requests, exclude_seen=exclude_seen, progress=progress)
     )
-    seen = split.seen if exclude_seen else None
-    # leave-last-out counts the future of others too, as papers do
-    as_of_us = window.from_us if window.kind == "time" else _after_all(split)
-    lists.update(popularity_lists(split.train, view.n_items, as_of_us, seen, DEPTH))
-    is_active = view.status == VIDEO_STATUSES.index("active")
-    if is_active.any():
-        lists["random"] = random_lists(is_active, seen, DEPTH, window.seed)
+    lists.update(beside)
+    lists.update(given)
     release = assembled.release
     catalogue = Catalogue(
         n_items=view.n_items,
@@ -197,8 +200,22 @@ def retrieval_report(
         "split_sha256": split.checksum(),
         "counts": {**split.counts, "lists_drawn": len(split.user)},
     }
-    judging = Judging(baseline="popular_7d")
+    judging = Judging(baseline=baseline, against=tuple(given))
     return evaluate_retrieval(lists, cases, catalogue, judging, about=about, progress=progress)
+
+
+def _without_model(split: Split, window: Window, view: CatalogView) -> dict[str, Lists]:
+    """Popularity over several windows, and luck."""
+    seen = split.seen if split.is_seen_excluded else None
+    # leave-last-out counts the future of others too, as papers do
+    as_of_us = window.from_us if window.kind == "time" else _after_all(split)
+    lists: dict[str, Lists] = dict(
+        popularity_lists(split.train, view.n_items, as_of_us, seen, DEPTH)
+    )
+    is_active = view.status == VIDEO_STATUSES.index("active")
+    if is_active.any():
+        lists["random"] = random_lists(is_active, seen, DEPTH, window.seed)
+    return lists
 
 
 def _after_all(split: Split) -> int:

@@ -37,9 +37,9 @@ ACCURACY = (
     "recall@10", "recall@50", "recall@100", "recall@500", "recall_min@50", "ndcg@10", "map@10",
     "precision@1", "precision@5", "precision@10", "hr@10", "mrr@10",
 )  # fmt: skip
-SEGMENT_METRICS = ("recall@100", "ndcg@10")
+HEADLINES = ("recall@100", "ndcg@10")  # of segments and of differences in tables
+SEGMENTS_SHOW = "ndcg@10"
 DIVERSITY_K = 10
-DIFFERENCE = "ndcg@10"  # the figure of a table's last column and of the table of segments
 TABLE = (
     "recall@10", "recall@100", "recall@500", "ndcg@10", "map@10", "precision@5",
 )  # fmt: skip
@@ -89,7 +89,8 @@ class Judging:
 
     metrics: tuple[str, ...] = ACCURACY
     depth: int = 500  # places of a list that are looked at
-    baseline: str | None = None  # the row that the others are compared with
+    baseline: str | None = None  # the row that the others are compared with, figure by figure
+    against: tuple[str, ...] = ()  # rows that every other is compared with in the headlines
     n_resamples: int = 1000
     seed: int = 0
 
@@ -120,6 +121,9 @@ class RetrievalReport:
         default_factory=dict
     )  # the split's instant, checksum, setting
     n_lists: int = 0  # of each maker: more than viewers where each is judged several times
+    against: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(
+        default_factory=dict
+    )  # {a row of Judging.against: {every other: {headline: paired difference, the other less it}}}
 
     def to_json(self) -> dict[str, object]:
         """The report as plain values; the keys are those of docs/evaluate.md."""
@@ -132,19 +136,39 @@ class RetrievalReport:
             "random_diversity": None if np.isnan(self.random_diversity) else self.random_diversity,
             "baseline": self.baseline,
             "rows": {name: _row_json(row) for name, row in self.rows.items()},
+            "against": {
+                rival: {name: _differences_json(versus) for name, versus in others.items()}
+                for rival, others in self.against.items()
+            },
         }
 
     def to_rows(self, columns: tuple[str, ...] = TABLE) -> list[dict[str, str]]:
         """One dict per row: "list", then each metric as text with its interval; metrics that were not measured are left out.
 
-        With a baseline and "ndcg@10" among the columns, a last one says how that differs from the baseline's."""
+        With a baseline, headlines among the columns come again at the end: how they differ from the baseline's."""
         rows = []
         for name, row in self.rows.items():
             cells = {c: figure_text(row.figures[c]) for c in columns if c in row.figures}
-            if self.baseline is not None and DIFFERENCE in columns:
-                cells[f"{DIFFERENCE} vs {self.baseline}"] = _difference_text(row.versus)
+            if self.baseline is not None:
+                cells |= {
+                    f"{c} vs {self.baseline}": _difference_text(row.versus.get(c))
+                    for c in HEADLINES
+                    if c in columns
+                }
             rows.append({"list": name} | cells)
         return rows
+
+    def against_rows(self) -> list[dict[str, str]]:
+        """One dict per row of `against` and own list: "list", "less", then the paired difference of each headline in words.
+
+        Popularity and random lists are left out, as are the rows of `against` themselves; the JSON has them."""
+        return [
+            {"list": name, "less": rival}
+            | {metric: _difference_text(figure) for metric, figure in versus.items()}
+            for rival, others in self.against.items()
+            for name, versus in others.items()
+            if name not in self.against and name != "random" and not name.startswith("popular_")
+        ]
 
     def segment_rows(self, lists: tuple[str, ...]) -> list[dict[str, str]]:
         """One dict per segment: its pairs and viewers, then NDCG@10 of those of `lists` that there are, with intervals."""
@@ -153,10 +177,10 @@ class RetrievalReport:
             {
                 "segment": key,
                 "pairs": f"{figures['n_pairs'].mean:.0f}",
-                "viewers": f"{figures[DIFFERENCE].n_effective:.0f}",
+                "viewers": f"{figures[SEGMENTS_SHOW].n_effective:.0f}",
             }
             | {
-                f"{name} {DIFFERENCE}": figure_text(self.rows[name].segments[key][DIFFERENCE])
+                f"{name} {SEGMENTS_SHOW}": figure_text(self.rows[name].segments[key][SEGMENTS_SHOW])
                 for name in lists
                 if name in self.rows
             }
@@ -179,8 +203,9 @@ def evaluate_retrieval(
     than a metric's k count as they are. Each segment is judged as if its pairs were all there is.
     Raises InvalidInput for an unknown baseline, a list of another shape or a segment of another length."""
     judging, progress, truth = judging or Judging(), progress or NoProgress(), cases.truth
-    if judging.baseline is not None and judging.baseline not in lists:
-        raise expected("baseline", f"one of {sorted(lists)}", judging.baseline)
+    for known in (judging.baseline, *judging.against):
+        if known is not None and known not in lists:
+            raise expected("baseline", f"one of {sorted(lists)}", known)
     for name, mask in cases.segments.items():
         if len(mask) != len(truth):
             raise expected(f"segment {name!r}", f"bool[{len(truth)}]", len(mask))
@@ -201,6 +226,7 @@ def evaluate_retrieval(
         judging.baseline,
         dict(about or {}),
         truth.n_users,
+        _against({name: rows[name] for name in lists}, judging),
     )
 
 
@@ -223,7 +249,7 @@ def _judge(
         for metric, values in per_user.items():
             columns["versus", metric] = values - baseline.per_user[metric]
     for key, mask in cases.segments.items():
-        apart = measure(places.where(mask), SEGMENT_METRICS)
+        apart = measure(places.where(mask), HEADLINES)
         for metric, values in apart.items():
             columns[f"segment {key}", metric] = cases.by_viewer(values)
     # one set of draws for all columns: drawing costs more than the products
@@ -241,6 +267,24 @@ def _judge(
         },
         per_user,
     )
+
+
+def _against(
+    rows: Mapping[str, RetrievalRow], judging: Judging
+) -> dict[str, dict[str, dict[str, Estimate]]]:
+    columns = {
+        (rival, name, metric): row.per_user[metric] - rows[rival].per_user[metric]
+        for rival in judging.against
+        for name, row in rows.items()
+        if name != rival
+        for metric in HEADLINES
+        if metric in row.per_user
+    }
+    estimates = intervals(columns, n_resamples=judging.n_resamples, seed=judging.seed)
+    found: dict[str, dict[str, dict[str, Estimate]]] = {rival: {} for rival in judging.against}
+    for (rival, name, metric), estimate in estimates.items():
+        found[rival].setdefault(name, {})[metric] = estimate
+    return found
 
 
 def _ranked(name: str, lists: Lists, n_users: int, n_items: int) -> Int64:
@@ -268,8 +312,7 @@ def _looks(ranked: Int64, cases: Cases, catalogue: Catalogue) -> dict[str, Float
     return values
 
 
-def _difference_text(versus: Mapping[str, Estimate]) -> str:
-    figure = versus.get(DIFFERENCE)
+def _difference_text(figure: Estimate | None) -> str:
     if figure is None:
         return ""
     is_worse = is_better(figure, higher_is_better=False)
@@ -279,9 +322,13 @@ def _difference_text(versus: Mapping[str, Estimate]) -> str:
 def _row_json(row: RetrievalRow) -> dict[str, object]:
     return {
         "figures": figures_json(row.figures),
-        "versus_baseline": {
-            name: difference_json(d, higher_is_better=name not in LOWER_IS_BETTER)
-            for name, d in row.versus.items()
-        },
+        "versus_baseline": _differences_json(row.versus),
         "segments": {name: figures_json(figures) for name, figures in row.segments.items()},
+    }
+
+
+def _differences_json(versus: Mapping[str, Estimate]) -> dict[str, object]:
+    return {
+        name: difference_json(d, higher_is_better=name not in LOWER_IS_BETTER)
+        for name, d in versus.items()
     }

@@ -89,6 +89,11 @@ class SplitFile:
         )
 
 
+def split_sha256(window: Window, video_ids: pl.Series) -> str:
+    """The checksum of a window's whole split in both settings. Raises InvalidInput when nothing is left to judge."""
+    return _sha256(_frame(window, video_ids))
+
+
 def write_split(path: Path, window: Window, video_ids: pl.Series) -> str:
     """Writes the whole split in both settings; returns its sha256. video_ids: String[n_items].
 
