@@ -21,10 +21,18 @@ def flat(vectors, item_id, folder):
     return FaissIndex.build(vectors, item_id)
 
 
-def lists(vectors, item_id, folder):
-    if len(vectors) < 40:
-        pytest.skip("inverted lists are never built over fewer vectors than lists")
-    return FaissIndex.build(vectors, item_id, IVF)
+def lists(vectors, item_id, folder, kind="int16"):
+    if len(vectors) < 300:
+        pytest.skip("inverted lists are never built over so few vectors")
+    return FaissIndex.build(vectors, item_id, IVF.model_copy(update={"vectors": kind}))
+
+
+def int8_lists(vectors, item_id, folder):
+    return lists(vectors, item_id, folder, "int8")
+
+
+def int4_lists(vectors, item_id, folder):
+    return lists(vectors, item_id, folder, "int4")
 
 
 def loaded_flat(vectors, item_id, folder):
@@ -37,7 +45,12 @@ def loaded_lists(vectors, item_id, folder):
     return FaissIndex.load(folder)
 
 
-BUILDERS = [flat, lists, loaded_flat, loaded_lists]
+def loaded_int4_lists(vectors, item_id, folder):
+    int4_lists(vectors, item_id, folder).save(folder)
+    return FaissIndex.load(folder)
+
+
+BUILDERS = [flat, lists, int8_lists, int4_lists, loaded_flat, loaded_lists, loaded_int4_lists]
 pytestmark = pytest.mark.parametrize("build", BUILDERS)
 
 
