@@ -36,8 +36,8 @@ class FaissIndex:
     def __init__(self, vectors: Array, item_id: Int64, stored: StoredLists | None = None) -> None:
         """Use build or load. stored: the lists over everything so far, None: vectors float32[n, d] of item_id int64[n] are searched exactly."""
         self._built = vectors, item_id
+        self.stored = stored
         self._lists = None if stored is None else InvertedLists(stored)
-        self._stored = stored
         if stored is not None:
             vectors, item_id = np.zeros((0, vectors.shape[1]), np.float32), np.zeros(0, np.int64)
         self._exact = ExactVectors(vectors, item_id)
@@ -73,7 +73,7 @@ class FaissIndex:
     @property
     def effort(self) -> tuple[Effort, ...]:
         """What filters of several shares cost, as calibrated; empty where search is exact."""
-        return () if self._stored is None else self._stored.effort
+        return () if self.stored is None else self.stored.effort
 
     def search(
         self,
@@ -130,9 +130,9 @@ class FaissIndex:
         folder.mkdir(parents=True, exist_ok=True)
         vectors, item_id = self._built
         arrays = {"vectors": vectors, "item_id": item_id}
-        meta: dict[str, Any] = {"is_flat": self._stored is None}
-        if self._stored is not None:
-            stored = self._stored
+        meta: dict[str, Any] = {"is_flat": self.stored is None}
+        if self.stored is not None:
+            stored = self.stored
             arrays |= {name: getattr(stored, name) for name in ("centroids", "starts", "row_of")}
             meta |= {"scale": stored.scale, "depth": stored.depth, "bits": None}
             meta["effort"] = [asdict(effort) for effort in stored.effort]
@@ -172,6 +172,8 @@ class FaissIndex:
 
 
 def _check(vectors: Array, item_id: Int64) -> None:
+    if item_id.min(initial=0) < 0:
+        raise expected("index", "item ids from 0", int(item_id.min()))
     if len(vectors) != len(item_id) or len(np.unique(item_id)) != len(item_id):
         raise expected("index", f"{len(vectors)} unique item ids", len(item_id))
 

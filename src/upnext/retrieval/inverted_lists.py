@@ -96,7 +96,8 @@ class InvertedLists:
         if self._stored.codes is None:
             rows, scores = self.walk(queries, k, usable, n_met)
             return rows, scores * scale
-        rows, _ = self.walk(queries, int(np.ceil(k * self._stored.depth)), usable, n_met)
+        more = (self._stored.depth - 1) * max(k, K)  # as many as codes misplace, also near the top
+        rows, _ = self.walk(queries, k + int(np.ceil(more)), usable, n_met)
         return best(rows, products_of_own_rows(queries, self._stored.vectors, rows) * scale, k)
 
     def walk(self, queries: Float32, k: int, usable: Filtered, n_met: int) -> tuple[Int64, Float32]:
