@@ -1,4 +1,6 @@
-"""What every VectorIndex must do, run through each implementation: exact, and inverted lists with calibrated effort."""
+"""What every VectorIndex must do, run through each implementation: exact, and inverted lists with calibrated effort, of every size of vectors."""
+
+from functools import cache
 
 import numpy as np
 import pytest
@@ -6,9 +8,10 @@ import pytest
 from upnext.core.errors import InvalidInput
 from upnext.retrieval.config import IndexConfig
 from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.products import best_of_any
 
 N, D = 4000, 16
-IVF = IndexConfig(flat_below=1, target_recall=0.97, lists_per_sqrt=1.0, n_calibration=48)
+IVF = IndexConfig(flat_below=1, target_recall=0.97, lists_per_sqrt=1.0, n_calibration=16)
 
 
 def clustered(n, rng):
@@ -21,10 +24,25 @@ def flat(vectors, item_id, folder):
     return FaissIndex.build(vectors, item_id)
 
 
-def lists(vectors, item_id, folder):
-    if len(vectors) < 40:
-        pytest.skip("inverted lists are never built over fewer vectors than lists")
-    return FaissIndex.build(vectors, item_id, IVF)
+def lists(vectors, item_id, folder, kind="int16"):
+    if len(vectors) < N:
+        pytest.skip("inverted lists are never built over so few vectors")
+    return FaissIndex.of_lists(stored(kind))
+
+
+@cache
+def stored(kind):
+    """What is built of the world's vectors; every index over it starts anew."""
+    vectors, item_id, _ = made_world()
+    return FaissIndex.build(vectors, item_id, IVF.model_copy(update={"vectors": kind})).stored
+
+
+def int8_lists(vectors, item_id, folder):
+    return lists(vectors, item_id, folder, "int8")
+
+
+def int4_lists(vectors, item_id, folder):
+    return lists(vectors, item_id, folder, "int4")
 
 
 def loaded_flat(vectors, item_id, folder):
@@ -37,16 +55,25 @@ def loaded_lists(vectors, item_id, folder):
     return FaissIndex.load(folder)
 
 
-BUILDERS = [flat, lists, loaded_flat, loaded_lists]
+def loaded_int4_lists(vectors, item_id, folder):
+    int4_lists(vectors, item_id, folder).save(folder)
+    return FaissIndex.load(folder)
+
+
+BUILDERS = [flat, lists, int8_lists, int4_lists, loaded_flat, loaded_lists, loaded_int4_lists]
 pytestmark = pytest.mark.parametrize("build", BUILDERS)
+
+
+def made_world():
+    rng = np.random.default_rng(2)
+    item_id = np.sort(rng.choice(2 * N, N, replace=False)).astype(np.int64)
+    return clustered(N, rng), item_id, clustered(30, rng)
 
 
 @pytest.fixture
 def world():
     """(vectors, item ids with gaps, queries)."""
-    rng = np.random.default_rng(2)
-    item_id = np.sort(rng.choice(2 * N, N, replace=False)).astype(np.int64)
-    return clustered(N, rng), item_id, clustered(30, rng)
+    return made_world()
 
 
 def truth(vectors, item_id, query, k, usable=None):
@@ -170,8 +197,40 @@ def test_scalar_searches_equal_a_batch(build, world, tmp_path):
 
 
 def test_an_id_given_twice_is_refused(build, world, tmp_path):
+    index = build(*world[:2], tmp_path)
     with pytest.raises(InvalidInput, match="unique"):
-        build(world[0][:50], np.repeat(world[1][:25], 2), tmp_path)
+        index.add(np.array([3, 3]), world[0][:2])
+    with pytest.raises(InvalidInput, match="unique"):
+        FaissIndex.build(world[0][:50], np.repeat(world[1][:25], 2), IVF)
+
+
+def test_vectors_of_another_size_and_negative_ids_are_refused(build, world, tmp_path):
+    index = build(*world[:2], tmp_path)
+    with pytest.raises(InvalidInput, match=f"{D} numbers"):
+        index.add(np.array([3]), np.ones((1, D + 1), np.float32))
+    with pytest.raises(InvalidInput, match="ids from 0"):
+        index.add(np.array([-3]), np.ones((1, D), np.float32))
+
+
+def test_several_query_vectors_together_find_the_best_of_any(build, world, tmp_path):
+    vectors, item_id, queries = world
+    ids, scores = best_of_any(*build(vectors, item_id, tmp_path).search(queries[:3], 60), 60)
+    nearest = (vectors @ queries[:3].T).max(axis=1)
+    expected = item_id[np.argsort(-nearest)[:60]]
+    assert len(np.intersect1d(ids, expected)) >= 57
+    assert np.allclose(scores, nearest[np.searchsorted(item_id, ids)], atol=1e-3)
+    assert (np.diff(scores) <= 0).all()
+
+
+def test_who_has_seen_the_surroundings_is_taken_further_out(build, world, tmp_path):
+    vectors, item_id, queries = world
+    index = build(vectors, item_id, tmp_path)
+    found = n = 0
+    for query in queries:
+        order = item_id[np.argsort(-(vectors @ query))]
+        ids, _ = index.search(query[None], 100, without=order[:500])
+        found, n = found + len(np.intersect1d(ids, order[500:600])), n + 100
+    assert found / n >= 0.95
 
 
 def test_a_mask_that_can_not_change_is_read_anew_after_the_index_changed(build, tmp_path, world):

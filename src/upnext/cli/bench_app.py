@@ -111,6 +111,25 @@ def bench_evaluate(
     run(users, videos, size, as_json, *consoles())
 
 
+@bench_app.command("retrieval")
+def bench_retrieval(
+    videos: Annotated[int, typer.Option(min=10_000, help="Made-up videos.")] = 1_000_000,
+    vectors: Annotated[
+        str, typer.Option(help="int16, int8 or int4; auto: int8 from 5 million videos on.")
+    ] = "auto",
+    size: Annotated[int, typer.Option(min=2, help="Numbers in a vector.")] = 64,
+    seed: Annotated[int, typer.Option(help="Same seed, same vectors.")] = 0,
+    folder: Annotated[
+        Path | None, typer.Option(help="Keep vectors and index here and use them again.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Recall, time and memory of the vector index under filters, beside exact search and plain FAISS."""
+    from upnext.cli.bench_retrieval import Task, kind_of, run
+
+    run(Task("", videos, size, kind_of(vectors, videos), seed), folder, as_json, consoles()[0])
+
+
 @bench_app.command("experiments")
 def bench_experiments(
     replications: Annotated[

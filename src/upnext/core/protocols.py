@@ -140,7 +140,7 @@ class Learner(Protocol):
 
 
 class Progress(Protocol):
-    """Tells a person how far a long job is. The edge draws it; NO_PROGRESS is silent."""
+    """Tells a person how far a long job is. The edge draws it; NoProgress is silent."""
 
     def start(self, task: str, total: int | None, unit: str) -> None: ...
 

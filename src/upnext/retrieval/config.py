@@ -16,20 +16,26 @@ Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class IndexConfig(BaseModel):
-    """The vector index (DEPS section 1: flat below 100k vectors, inverted lists of fp16 above)."""
+    """The vector index (docs/scale.md: flat below 100k vectors, inverted lists above)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     flat_below: Positive = Field(100_000, description="exact search for fewer vectors than this")
-    target_recall: Share = Field(0.95, description="recall@500 that the search effort is set for")
+    vectors: Literal["int16", "int8", "int4"] = Field(
+        "int16",
+        description="what a search reads: 2 bytes a number, 1, or half a byte; int8 and int4 "
+        "re-rank by int16, which may stay on disk",
+    )
+    target_recall: Annotated[float, Field(gt=0, lt=1)] = Field(
+        0.97, description="recall@500 that the search effort is set for"
+    )
     lists_per_sqrt: Annotated[float, Field(gt=0)] = Field(
         4.0, description="inverted lists = this times the square root of the number of vectors"
     )
-    brute_below: Share = Field(
-        0.005, description="filters that allow a smaller share are searched exactly"
+    n_calibration: Positive = Field(
+        64, description="viewers of each kind that measure recall at each build"
     )
-    n_calibration: Positive = Field(64, description="queries that measure recall at each build")
-    seed: int = Field(0, description="of the calibration's queries and filters")
+    seed: int = Field(0, description="of the lists, and of the calibration's viewers and filters")
 
 
 class PopularConfig(BaseModel):

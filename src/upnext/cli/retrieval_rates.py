@@ -1,0 +1,173 @@
+"""What `upnext bench retrieval` measures of an index: searches under filters, changes, and what search costs without the index."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Final
+
+import faiss as _faiss
+import numpy as np
+
+from upnext.cli.vector_world import VectorWorld
+from upnext.core.protocols import Progress
+from upnext.core.types import Array, Bool, Float32, Int64
+from upnext.retrieval.calibrate import Rows, exact, recall_of
+from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.products import best
+
+faiss: Any = _faiss  # its stubs leave out what its Python layer adds
+K: Final = 500
+N_VIEWERS: Final = 100
+_REPEATS: Final = 5
+_CODES: Final = {
+    "index-int16": faiss.ScalarQuantizer.QT_fp16,
+    "index-int8": faiss.ScalarQuantizer.QT_8bit,
+    "index-int4": faiss.ScalarQuantizer.QT_4bit,
+}
+
+
+def filter_costs(index: FaissIndex, world: VectorWorld, progress: Progress) -> list[dict[str, Any]]:
+    """A row per filter: recall@500 against exact search, milliseconds with one and three query vectors, lists read."""
+    viewers = world.viewers(N_VIEWERS)
+    filters: dict[str, Bool | None] = {"all": None}
+    for share in (0.5, 0.02, 0.001):
+        filters[f"{100 * share:g} % at random"] = world.random_filter(share)
+        filters[f"{100 * share:g} %, a language"] = world.in_language(share)
+    rows = []
+    progress.start("searches under filters", len(filters) + 1, "filters")
+    for name, allowed in filters.items():
+        if allowed is not None:
+            allowed.setflags(write=False)  # the index keeps what it knows of such a filter
+        truth = exact(viewers, Rows(world.vectors, 1.0), K, allowed)
+        rows.append({"allowed": name, **_costs(index, viewers, truth, allowed, None)})
+        if allowed is None:
+            seen = [row[row >= 0] for row in truth]
+            beyond = exact(viewers, Rows(world.vectors, 1.0), 2 * K)[:, K:]
+            told = "all, the 500 nearest seen"
+            rows.append({"allowed": told, **_costs(index, viewers, beyond, None, seen)})
+            progress.advance(1)
+        progress.advance(1)
+    progress.done()
+    return rows
+
+
+def change_rates(index: FaissIndex, world: VectorWorld) -> dict[str, float]:
+    """Additions and removals a second, and the time of a search while so many videos came since the build."""
+    rng = np.random.default_rng(0)
+    n = len(world.vectors)
+    viewers = world.viewers(N_VIEWERS)
+    fresh = world.vectors[np.sort(rng.choice(n, 100_000))] * np.float32(1)
+    found: dict[str, float] = {"search, nothing added, p50 ms": _p50(index, viewers)}
+    added = 0
+    for upto in (1_000, 10_000, 100_000):
+        began = time.perf_counter()
+        for at in range(added, upto, 100):
+            index.add(np.arange(n + at, n + at + 100), fresh[at : at + 100])
+        found[f"added a second, a hundred at a time, up to {upto:,}"] = (upto - added) / (
+            time.perf_counter() - began
+        )
+        added = upto
+        found[f"search, {upto:,} added, p50 ms"] = _p50(index, viewers)
+    for name, ids in (("built", rng.permutation(n)[:2_000]), ("added", n + np.arange(2_000))):
+        began = time.perf_counter()
+        for one in ids:
+            index.remove(np.array([one]))
+        found[f"removed a second, one at a time, of the {name}"] = len(ids) / (
+            time.perf_counter() - began
+        )
+    return found
+
+
+def floors(folder: Path, world: VectorWorld) -> list[dict[str, Any]]:
+    """Rows as filter_costs gives: exact search by BLAS, and FAISS's inverted lists with the same centroids and half to four times as many lists as it takes."""
+    viewers = world.viewers(N_VIEWERS)
+    vectors = Rows(world.vectors, 1.0)
+    truth = exact(viewers, vectors, K)
+    began = time.perf_counter()
+    exact(viewers, vectors, K)
+    batch = 1e3 * (time.perf_counter() - began) / len(viewers)
+    alone = _times(lambda q: _exact_alone(q, vectors), viewers[:5])
+    rows: list[dict[str, Any]] = [
+        {"what": "exact, 100 viewers together", "recall@500": 1.0, "p50 ms": batch},
+        {"what": "exact, one at a time", "recall@500": 1.0, "p50 ms": float(np.median(alone))},
+    ]
+    lists = _plain_lists(folder, world)
+    for nprobe in (32, 64, 128, 256):
+        lists.nprobe = min(nprobe, lists.nlist)
+        found = np.concatenate([lists.search(q[None], K)[1] for q in viewers])
+        taken = _times(lambda q: lists.search(q, K), viewers)
+        rows.append(
+            {
+                "what": f"FAISS inverted lists, nprobe {lists.nprobe}",
+                "recall@500": float(recall_of(found, truth).mean()),
+                "p50 ms": float(np.median(taken)),
+                "p99 ms": float(np.quantile(taken, 0.99)),
+            }
+        )
+    return rows
+
+
+def _costs(
+    index: FaissIndex, viewers: Float32, truth: Int64, allowed: Bool | None,
+    seen: list[Int64] | None,
+) -> dict[str, Any]:  # fmt: skip
+    left_out = dict(zip((q.tobytes() for q in viewers), seen or [], strict=False))
+
+    def search(q: Float32) -> Int64:
+        return index.search(q, K, allowed, without=left_out.get(q[0].tobytes()))[0]
+
+    recall = recall_of(np.concatenate([search(q[None]) for q in viewers]), truth)
+    one = _times(search, viewers)
+    three = np.concatenate([_times(search, np.roll(viewers, s, axis=0), 3) for s in range(3)])
+    return {
+        "recall@500": float(recall.mean()),
+        "worst viewer": float(recall.min()),
+        "p50 ms": float(np.median(one)),
+        "p99 ms": float(np.quantile(one, 0.99)),
+        "queries/s": 1e3 / float(one.mean()),
+        "p50 ms, three vectors": float(np.median(three)),
+        "p99 ms, three vectors": float(np.quantile(three, 0.99)),
+        "lists read": index.lists_read(viewers, allowed),
+    }
+
+
+def _times(search: Callable[[Float32], Any], viewers: Float32, n_vectors: int = 1) -> Array:
+    """float64: milliseconds of every search, of all viewers several times over."""
+    taken = []
+    for _ in range(_REPEATS):
+        for at in range(0, len(viewers) - n_vectors + 1, n_vectors):
+            began = time.perf_counter()
+            search(viewers[at : at + n_vectors])
+            taken.append(1e3 * (time.perf_counter() - began))
+    return np.array(taken)
+
+
+def _p50(index: FaissIndex, viewers: Float32) -> float:
+    return float(np.median(_times(lambda q: index.search(q, K), viewers)))
+
+
+def _exact_alone(query: Float32, rows: Rows) -> Int64:
+    scores = np.concatenate([query @ block.T for _, block in rows.blocks()], axis=1)
+    return best(np.arange(scores.shape[1])[None], scores, K)[0]
+
+
+def _plain_lists(folder: Path, world: VectorWorld) -> Any:
+    """FAISS's index over the same vectors, with the centroids that the index learned."""
+    centroids, starts = np.load(folder / "centroids.npy"), np.load(folder / "starts.npy")
+    item_id = np.load(folder / "item_id.npy", mmap_mode="r")
+    size = centroids.shape[1]
+    quantizer = faiss.IndexFlatIP(size)
+    quantizer.add(centroids)
+    lists = faiss.IndexIVFScalarQuantizer(
+        quantizer, size, len(centroids), _CODES[folder.name], faiss.METRIC_INNER_PRODUCT
+    )
+    lists.train(np.ascontiguousarray(world.vectors[:100_000]))
+    pointer = faiss.swig_ptr
+    for at in range(0, len(item_id), 65_536):
+        ids = np.ascontiguousarray(item_id[at : at + 65_536])
+        block = np.ascontiguousarray(world.vectors[ids])
+        place = np.searchsorted(starts, np.arange(at, at + len(ids)), side="right") - 1
+        lists.add_core(len(ids), pointer(block), pointer(ids), pointer(place))
+    return lists
