@@ -95,6 +95,7 @@ class SequenceReader:
         self._encoder: ContextEncoder = material.context
         self._duration_s = material.videos.duration_s
         self.is_target, self.weight = targets_of(material.showings, config)
+        self._n_before = np.concatenate([[0], np.cumsum(self.is_target)])
         self._before = strictly_before(material.showings)
         self._instant = recent.at(material.showings.time_us)
         starts = material.showings.starts()
@@ -108,6 +109,8 @@ class SequenceReader:
         """The batches of epoch `number`: cuts and order depend on the seed and the number alone."""
         rng = rng_for("sequence", self._config.seed, number)
         first, n = _windows(self._first, self._n, self._config.length + 1, rng)
+        has_targets = self._n_before[first + n] > self._n_before[first]
+        first, n = first[has_targets], n[has_targets]
         order = np.argsort(n + rng.uniform(0, NOISE, len(n)), kind="stable")
         size = self._config.batch_size
         groups = [order[start : start + size] for start in range(0, len(order), size)]
@@ -150,7 +153,7 @@ class SequenceReader:
         )
 
     def _seen(self, first: Int64, step: Int64) -> Pairs:
-        if not self._config.mask_seen:
+        if not self._config.exclude_seen:
             return Pairs(np.zeros(len(step) + 1, np.int64), np.zeros(0, np.int64))
         target, inside = _spread(step)
         start = np.concatenate([[0], np.cumsum(step)]).astype(np.int64)
@@ -178,7 +181,9 @@ def targets_of(showings: Showings, config: SequenceConfig) -> tuple[Bool, Float3
         newest, oldest = showings.time_us.max(), showings.time_us[is_timed].min()
         time_us = np.where(is_timed, showings.time_us, oldest - DAY_US)
         weight *= np.exp2(-(newest - time_us) / DAY_US / config.half_life_d)
-    is_target = is_first_showing(showings) & (weight > 0)
+    is_target = weight > 0
+    if config.exclude_seen:
+        is_target &= is_first_showing(showings)
     mean = weight[is_target].mean() if is_target.any() else 1.0
     return is_target, (weight / mean).astype(np.float32)
 

@@ -58,8 +58,8 @@ class SequenceConfig(BaseModel):
     gbce_calibration: Share = Field(
         0.75, description="t of gBCE: 1 is calibrated, 0 is plain binary cross-entropy"
     )
-    mask_seen: bool = Field(
-        True, description="videos seen before are no negatives: serving excludes them"
+    exclude_seen: bool = Field(
+        True, description="videos seen before are neither targets nor negatives, as in serving"
     )
     relevant_weight: Annotated[float, Field(gt=0)] = Field(
         4.0, description="weight of a relevant target where a plain showing has 1"

@@ -89,4 +89,5 @@ class LigrLayer(nn.Module):
         mixed = self.dropout(self.attention(self.before_attention(steps), bias))
         steps = steps + torch.sigmoid(self.attention_gate(steps)) * mixed
         added = self.dropout(self.network(self.before_network(steps)))
-        return steps + torch.sigmoid(self.network_gate(steps)) * added
+        found: Tensor = steps + torch.sigmoid(self.network_gate(steps)) * added
+        return found

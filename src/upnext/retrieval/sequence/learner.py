@@ -94,9 +94,14 @@ class SequenceLearner:
             raise expected("content", f"a row for item {showings.item_id.max()}", material.n_items)
         self._material, self._recent = material, recent
         codes = table_rows(material.videos)
-        n_codes = codes.max(0, initial=0)
+        n_categories, n_creators, n_languages = codes.max(0, initial=0).tolist()
         sizes = Sizes(
-            material.n_items, material.content.shape[1], *n_codes.tolist(), material.context.size
+            n_items=material.n_items,
+            n_content=material.content.shape[1],
+            n_categories=n_categories,
+            n_creators=n_creators,
+            n_languages=n_languages,
+            n_context=material.context.size,
         )
         torch.manual_seed(self.config.seed)
         features = torch.from_numpy(np.ascontiguousarray(material.content, np.float32))

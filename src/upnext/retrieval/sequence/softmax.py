@@ -68,5 +68,7 @@ def full_softmax(
     """The sum over t rows of weight * -log softmax(query @ items.T)[target], hidden columns left out.
 
     query float32[t, d], items float32[v, d], target int64[t], weight float32[t] (which gets no gradient)."""
-    found: Tensor = _FullSoftmax.apply(query, items, target, weight, hidden)
+    found: Tensor = _FullSoftmax.apply(  # type: ignore[no-untyped-call]
+        query, items, target, weight, hidden
+    )
     return found
