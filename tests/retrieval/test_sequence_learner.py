@@ -10,6 +10,7 @@ from sequence_world import HOUR_US, PLAIN, codes_of, material_of, random_materia
 from upnext.core.errors import InvalidInput
 from upnext.core.types import Flag, History, Profile, Query, Request, User
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
+from upnext.retrieval.beside import beside
 from upnext.retrieval.checkpoint import checksum_of
 from upnext.retrieval.material import Material, VideoCodes
 from upnext.retrieval.sequence.batches import SequenceReader, targets_of
@@ -97,20 +98,19 @@ def test_the_time_of_the_request_changes_the_query(trained):
 
 def test_the_video_being_watched_is_the_last_step(trained):
     _, material, folder = trained
-    generator, now_us = SequenceGenerator(folder, Shelf()), int(material.showings.time_us.max())
+    generator, now_us = SequenceGenerator(folder), int(material.showings.time_us.max())
     alone = query_of(material, 1, 5, now_us)
     history = alone.user.history
     current = next(item for item in range(material.n_items) if item not in history.item_id)
-    watching = query_of(material, 1, 5, now_us, current_video_id=f"v{current}")
-    added = History(
-        np.append(history.item_id, current),
-        np.append(history.time_us, now_us),
-        np.append(history.watch_s, np.float32(0)),
-        np.append(history.flags, np.uint16(Flag.IMPRESSION | Flag.CLICK | Flag.WATCHED_HALF)),
-    )
-    by_hand = Query(alone.request, User("u", history=added))
-    assert np.array_equal(generator.vectors(watching), generator.vectors(by_hand))
+    watching = beside(query_of(material, 1, 5, now_us, current_video_id=f"v{current}"), Shelf())
+    added = watching.user.history
+    assert added.item_id.tolist() == [*history.item_id, current]
+    assert added.time_us[-1] == now_us
+    assert added.flags[-1] == Flag.IMPRESSION | Flag.CLICK | Flag.WATCHED_HALF
     assert not np.allclose(generator.vectors(watching), generator.vectors(alone))
+    last = query_of(material, 1, 5, now_us, current_video_id=f"v{history.item_id[-1]}")
+    assert beside(last, Shelf()) is last
+    assert beside(alone, Shelf()) is alone
 
 
 def test_a_new_video_gets_the_vector_of_its_content_and_codes_and_stands_in_histories(trained):

@@ -6,7 +6,9 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-TRAINED: Final[tuple[str, ...]] = ()  # sources that learn, besides the two-tower network
+from upnext.retrieval.sequence.config import SequenceConfig
+
+TRAINED: Final[tuple[str, ...]] = ("sequence",)  # sources that learn, besides the two-tower network
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -171,6 +173,9 @@ class RetrievalConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     two_tower: TwoTowerConfig = Field(default_factory=TwoTowerConfig, description="the network")
+    sequence: SequenceConfig = Field(
+        default_factory=SequenceConfig, description="the next watch from the latest ones"
+    )
     index: IndexConfig = Field(default_factory=IndexConfig, description="nearest vectors")
     popular: PopularConfig = Field(default_factory=PopularConfig, description="popular now")
     trending: TrendingConfig = Field(default_factory=TrendingConfig, description="rising fast")

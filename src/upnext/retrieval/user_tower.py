@@ -11,13 +11,13 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from upnext.core.compiled import compiled
 from upnext.core.errors import expected
 from upnext.core.types import Bool, Float32, Int64, Query, UInt16
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.retrieval.config import TwoTowerConfig
+from upnext.retrieval.graph_session import graph_session
 from upnext.retrieval.user_inputs import groups_of, mean_of, serving_row, token_rows
 
 
@@ -38,8 +38,8 @@ class UserTower:
         self._later = np.zeros((0, self._base.shape[1]), np.float32)  # ids from n_base on
         self._has_later = np.zeros(0, bool)
         self._tokens = np.asarray(np.load(folder / "token_vectors.npy", mmap_mode="r"))
-        self._user = _session(folder / "user_tower.onnx")
-        self._item = _session(folder / "item_tower.onnx")
+        self._user = graph_session(folder / "user_tower.onnx")
+        self._item = graph_session(folder / "item_tower.onnx")
 
     @property
     def embedding_size(self) -> int:
@@ -146,10 +146,3 @@ def _first_member(flags: UInt16, oldest: int, group_flags: int, size: int) -> in
             if n_members == size:
                 return row
     return oldest
-
-
-def _session(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -22,11 +22,10 @@ from upnext.core.types import Array
 from upnext.retrieval.material import Material
 from upnext.retrieval.sequence.network import SequenceNetwork
 from upnext.retrieval.sequence.recent import Recent
-from upnext.retrieval.sequence.steps import N_CLOCK, N_FEEDBACK
+from upnext.retrieval.sequence.steps import LEAST_STEPS, N_CLOCK, N_FEEDBACK
 from upnext.retrieval.sequence.vectors import item_vectors
 
 FORMAT: Final = 1  # of the files
-LEAST: Final = 2  # steps of the graph at least; padding stands at the right, where nothing reads it
 
 
 class QueryGraph(nn.Module):
@@ -85,7 +84,7 @@ def _video_side(network: SequenceNetwork) -> dict[str, Array]:
 
 def _export(network: SequenceNetwork, path: Path) -> None:
     config = network.config
-    n_steps = max(LEAST, min(3, config.length))
+    n_steps = max(LEAST_STEPS, min(3, config.length))
     example = [
         torch.zeros(n_steps, config.embedding_size),
         torch.zeros(n_steps, N_FEEDBACK),
@@ -94,7 +93,7 @@ def _export(network: SequenceNetwork, path: Path) -> None:
         torch.ones(1, dtype=torch.int64),
     ]
     names = ["steps", "feedback", "clock", "context", "last"]
-    h = torch.export.Dim("h", min=LEAST, max=max(LEAST + 1, config.length + 1))
+    h = torch.export.Dim("h", min=LEAST_STEPS, max=max(LEAST_STEPS + 1, config.length + 1))
     shapes: list[dict[int, object] | None] = [{0: h}, {0: h}, {0: h}, None, None]
     if network.gaps is not None:
         example.append(torch.zeros(n_steps + 1, n_steps + 1, dtype=torch.int64))

@@ -8,46 +8,33 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Final, Protocol
 
 import numpy as np
-import onnxruntime as ort
 
 from upnext.core.errors import expected
-from upnext.core.types import Array, Flag, Float32, History, Int64, Query
+from upnext.core.types import Array, Float32, History, Int64, Query
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
+from upnext.retrieval.graph_session import graph_session
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.sequence.config import SequenceConfig
-from upnext.retrieval.sequence.steps import clock_rows, feedback_rows, gap_buckets
-
-LEAST: Final = 2  # steps of the graph at least; padding stands at the right, where nothing reads it
-WATCHING: Final = (
-    Flag.IMPRESSION | Flag.CLICK | Flag.WATCHED_HALF
-)  # what the current video counts as
-
-
-class Named(Protocol):
-    """What knows a video's item_id (CatalogView does)."""
-
-    def item_id(self, video_id: str) -> int: ...
+from upnext.retrieval.sequence.steps import LEAST_STEPS, clock_rows, feedback_rows, gap_buckets
 
 
 class SequenceGenerator:
     """Query vectors of viewers as they are now, and vectors of videos that the release does not know."""
 
-    def __init__(self, folder: Path, videos: Named | None = None) -> None:
-        """folder: what SequenceLearner.export wrote. videos: names the video being watched, the last step of an up-next request."""
+    def __init__(self, folder: Path) -> None:
+        """folder: what SequenceLearner.export wrote."""
         meta = json.loads((folder / "generator.json").read_text())
         self.config = SequenceConfig.model_validate(meta["config"])
         self.n_content = int(meta["n_content"])
-        self._videos = videos
         self._context = ContextEncoder(Vocabulary.from_json(meta["vocabulary"]))
         self._inputs = _Later(np.asarray(np.load(folder / "item_inputs.npy", mmap_mode="r")))
         self._duration_s = _Later(np.load(folder / "durations.npy")[:, None])
         with np.load(folder / "video_side.npz", allow_pickle=False) as stored:
             self._side = {name: stored[name] for name in stored.files}
         self._size = int(np.load(folder / "item_vectors.npy", mmap_mode="r").shape[1])
-        self._graph = _session(folder / "sequence.onnx")
+        self._graph = graph_session(folder / "sequence.onnx")
         self._asked = {given.name for given in self._graph.get_inputs()}
 
     @property
@@ -58,7 +45,7 @@ class SequenceGenerator:
     def vectors(self, query: Query) -> Float32:
         """float32[1, d]: the viewer of a query, from the latest showings of known videos; without any, from the context alone."""
         history = self._history(query)
-        n, h = len(history), max(LEAST, len(history))
+        n, h = len(history), max(LEAST_STEPS, len(history))
         steps = np.zeros((h, self.config.embedding_size), np.float32)
         steps[:n] = self._inputs.rows(history.item_id)
         duration_s = self._duration_s.rows(history.item_id)[:, 0]
@@ -109,20 +96,10 @@ class SequenceGenerator:
         return found
 
     def _history(self, query: Query) -> History:
-        """The latest showings of videos with a vector, and the video being watched as the last one."""
-        history, length = query.user.history, self.config.length
-        current = -1
-        if self._videos is not None and query.request.current_video_id:
-            current = self._videos.item_id(query.request.current_video_id)
-        if current >= 0 and (not len(history) or history.item_id[-1] != current):
-            history = History(
-                np.append(history.item_id[-length:], current),
-                np.append(history.time_us[-length:], query.request.time_us),
-                np.append(history.watch_s[-length:], np.float32(0)),
-                np.append(history.flags[-length:], np.uint16(WATCHING)),
-            )
+        """The latest showings of videos with a vector."""
+        history = query.user.history
         is_known = self._inputs.has(history.item_id)
-        return (history if is_known.all() else history.where(is_known)).last(length)
+        return (history if is_known.all() else history.where(is_known)).last(self.config.length)
 
 
 class _Later:
@@ -170,10 +147,3 @@ class _Later:
 def _padded(rows: Float32, h: int) -> Float32:
     """float32[h, f]: zeros below."""
     return rows if len(rows) == h else np.pad(rows, ((0, h - len(rows)), (0, 0)))
-
-
-def _session(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

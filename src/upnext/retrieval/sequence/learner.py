@@ -74,7 +74,7 @@ class SequenceLearner:
             raise expected("sequence model", "at least 2 examples", reader.n_targets())
         network = self._prepared(material, recent)
         if start_from is not None:
-            self._take_over(start_from)
+            self.restore(start_from)
         optimisers = _optimisers(network, self.config)
         digest = self._digest(material)
         done = self._restore(optimisers, digest) if resume else 0
@@ -187,7 +187,7 @@ class SequenceLearner:
             raise InvalidInput(
                 f"{path}: is of other data or another config; delete it to start anew"
             )
-        self._take_over({n: a for n, a in arrays.items() if not n.startswith("optimiser:")})
+        self.restore({n: a for n, a in arrays.items() if not n.startswith("optimiser:")})
         for i, optimiser in enumerate(optimisers):
             state: dict[int, dict[str, Any]] = {}
             for name, array in arrays.items():
@@ -201,8 +201,8 @@ class SequenceLearner:
             optimiser.load_state_dict({"state": state, "param_groups": groups})
         return int(str(meta["epochs"]))
 
-    def _take_over(self, snapshot: Mapping[str, Array]) -> None:
-        """Copies weights; rows of videos and codes, and columns of context, that the snapshot does not know stay as they are.
+    def restore(self, snapshot: Mapping[str, Array]) -> None:
+        """Takes the weights of a snapshot; rows of videos and codes, and columns of context, that the snapshot does not know stay as they are.
 
         Raises InvalidInput where the network has another shape."""
         network = self._built()
@@ -231,10 +231,6 @@ class SequenceLearner:
         state = self._built().state_dict()
         weights = {name: value.detach().cpu().numpy().copy() for name, value in state.items()}
         return {**weights, CONTEXT_NAMES: np.array(self._material.context.names)}
-
-    def restore(self, snapshot: Mapping[str, Array]) -> None:
-        """Takes the weights of a snapshot of the same training."""
-        self._take_over(snapshot)
 
     def viewers(self, showings: Showings, rows: Int64, asked: Asked | None = None) -> Float32:
         """float32[u, d]: query vectors of the users in rows int64[u] after all of their showings.

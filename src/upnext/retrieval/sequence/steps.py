@@ -31,6 +31,7 @@ _SHARES: Final = np.array([0.05, 0.1, 0.2, 0.35, 0.5, 0.75, 0.95, 1.5], np.float
 N_FEEDBACK: Final = len(_BITS) + len(_SHARES) + 1
 N_CLOCK: Final = 5
 N_GAPS: Final = 64  # the last one: not known
+LEAST_STEPS: Final = 2  # of the exported graph; padding stands at the right, where nothing reads it
 SECOND_US: Final = 1_000_000
 
 
