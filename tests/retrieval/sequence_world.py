@@ -16,7 +16,7 @@ ENCODER = ContextEncoder(Vocabulary.learn({"surface": ["home"]}))
 PLAIN = SequenceConfig(
     embedding_size=16, layer="sasrec", n_layers=1, length=12, dropout=0.0, content=False,
     codes=False, feedback=False, context=False, time_bias=False, popularity=False,
-    category_weight=0.0, id_dropout=0.0, exclude_seen=False, relevant_weight=1.0, batch_size=32,
+    category_weight=0.0, loss="full", id_dropout=0.0, exclude_seen=False, relevant_weight=1.0, batch_size=32,
     learning_rate=0.02, epochs=8, device="cpu",
 )  # fmt: skip
 

@@ -156,7 +156,7 @@ def test_a_video_that_training_never_saw_has_no_id_and_no_bias(trained):
 def test_the_same_seed_gives_the_same_bits_and_a_killed_training_goes_on_to_them(tmp_path):
     torch.set_num_threads(1)
     material = random_material()
-    for changed in ({}, {"loss": "sampled", "n_uniform": 8, "n_popular": 4}):
+    for changed in ({"loss": "full"}, {"loss": "sampled", "n_uniform": 8, "n_popular": 4}):
         config, folder = SMALL.model_copy(update=changed), tmp_path / str(len(changed))
         whole = SequenceLearner(config)
         whole.learn(material)

@@ -114,10 +114,17 @@ def test_mixed_negatives_learn_the_distribution_with_the_mixture_and_not_with_po
     assert distance(wrong) > 5 * distance(right)
 
 
-def test_even_negatives_are_different_videos():
-    proposal = Proposal(0, 17, torch.full((20,), 0.05))
-    drawn = draw(proposal, torch.Generator().manual_seed(0)).item_id
-    assert len(set(drawn.tolist())) == 17
+@pytest.mark.parametrize(("n", "n_items"), [(17, 20), (17, 1_000)])
+def test_even_negatives_are_different_videos_and_every_video_is_drawn_alike(n, n_items):
+    proposal = Proposal(0, n, torch.full((n_items,), 1 / n_items))
+    generator = torch.Generator().manual_seed(0)
+    drawn = [draw(proposal, generator).item_id for _ in range(1_200)]
+    assert all(len(set(one.tolist())) == n for one in drawn)
+    counts = torch.bincount(torch.cat(drawn), minlength=n_items).float()
+    expected = 1_200 * n / n_items
+    # of the halves of the catalogue: a deviation of sums is below sqrt(1,200 * 17) / 2 = 71
+    assert abs(counts[: n_items // 2].sum() - expected * n_items / 2) < 5 * 71
+    assert counts.min() > 0
 
 
 def fixed_point(p, k, calibration):

@@ -22,7 +22,7 @@ class SequenceConfig(BaseModel):
     )
     n_layers: Positive = Field(2, description="layers, one after another")
     n_heads: Positive = Field(1, description="attention heads; must divide embedding_size")
-    length: Positive = Field(100, description="latest showings that are read")
+    length: Positive = Field(50, description="latest showings that are read")
     dropout: Share = Field(0.2, description="of steps and of what layers add")
     content: bool = Field(True, description="a video's vector reads its content too")
     content_hidden: Positive = Field(128, description="ReLU layer of the content side")
@@ -47,7 +47,7 @@ class SequenceConfig(BaseModel):
         0.1, description="of the category of the next video as a second task; 0: none"
     )
     loss: Literal["full", "sampled", "gbce"] = Field(
-        "full", description="softmax over every video, over shared negatives, or generalised BCE"
+        "sampled", description="softmax over every video, over shared negatives, or gBCE"
     )
     n_uniform: Annotated[int, Field(ge=0)] = Field(
         1024, description="different negatives drawn evenly, shared by a batch"
@@ -72,8 +72,8 @@ class SequenceConfig(BaseModel):
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(2e-3, description="peak of Adam's rate")
     reg: NotNegative = Field(0.0, description="weight decay")
-    batch_size: Positive = Field(128, description="sequences a step")
-    epochs: Positive = Field(8, description="passes over the sequences")
+    batch_size: Positive = Field(64, description="sequences a step")
+    epochs: Positive = Field(3, description="passes over the sequences")
     seed: int = Field(0, description="of weights, order, dropout and negatives")
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="auto: CUDA where it is")
     precision: Literal["auto", "float32", "bfloat16"] = Field(

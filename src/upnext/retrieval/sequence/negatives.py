@@ -31,8 +31,7 @@ class Draws:
 def draw(proposal: Proposal, generator: torch.Generator) -> Draws:
     """A step's negatives: n_uniform different ones (all videos at most), then n_popular by popularity."""
     n_items = len(proposal.popularity)
-    evenly = torch.randperm(n_items, generator=generator)[: proposal.n_uniform]
-    parts = [evenly.to(proposal.popularity.device)]
+    parts = [_different(proposal.n_uniform, n_items, generator).to(proposal.popularity.device)]
     if proposal.n_popular:
         drawn = torch.multinomial(
             proposal.popularity.cpu(), proposal.n_popular, replacement=True, generator=generator
@@ -40,6 +39,14 @@ def draw(proposal: Proposal, generator: torch.Generator) -> Draws:
         parts.append(drawn.to(proposal.popularity.device))
     item_id = torch.cat(parts)
     return Draws(item_id, proposal.log_draws(item_id))
+
+
+def _different(n: int, n_items: int, generator: torch.Generator) -> Tensor:
+    """int64[n] different videos, every set of n alike; at a cost of n, not of n_items, where n is small."""
+    pool = torch.arange(n_items)
+    if 50 * n < n_items:  # of twice as many draws far more than n differ
+        pool = torch.randint(n_items, (2 * n,), generator=generator).unique()
+    return pool[torch.randperm(len(pool), generator=generator)[:n]]
 
 
 def sampled_softmax(own: Tensor, others: Tensor, log_draws: Tensor, left_out: Tensor) -> Tensor:
