@@ -129,4 +129,4 @@ def bench_sequence(
     from upnext.cli.bench_sequence import Limits, ml_1m_config, run
 
     config = ml_1m_config(settings or [])
-    run(folder, work, config, Limits(patience, minutes), resume, as_json, *consoles())
+    run(folder, work, config, Limits(resume, patience, minutes), as_json, *consoles())

@@ -63,8 +63,9 @@ def ml_1m_config(changed: Sequence[str]) -> SequenceConfig:
 
 @dataclass(frozen=True)
 class Limits:
-    """When a run ends."""
+    """Where a run begins and when it ends."""
 
+    resume: bool  # goes on with the folder's run
     patience: int  # epochs without a better validation
     minutes: float  # then it stops where it can be resumed
 
@@ -74,13 +75,12 @@ def run(
     work: Path,
     config: SequenceConfig,
     limits: Limits,
-    resume: bool,
     as_json: bool,
     out: Console,
     err: Console,
 ) -> None:
     """Trains, or goes on training, and prints validation and test at the best epoch so far."""
-    if not resume and (work / STATE).exists():
+    if not limits.resume and (work / STATE).exists():
         raise InvalidInput(f"{work} holds a run: --resume goes on with it, --work takes another")
     showings = read_ml_1m(folder)
     validation = leave_last_out(showings, flag=0, n_back=1)

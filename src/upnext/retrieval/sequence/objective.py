@@ -92,19 +92,30 @@ class Objective:
             hidden = Hidden(torch.from_numpy(bounds - bounds[0]), torch.searchsorted(items, seen))
             if draws is None:
                 total = total + full_softmax(queries[rows], whole, target, weight, hidden)
-                continue
-            column = torch.searchsorted(items, draws.item_id)
-            left_out = _left_out(hidden, column, target, len(items))
-            own = (queries[rows] * whole[target]).sum(1)
-            others = queries[rows] @ whole[column].T
-            config = self.network.config
-            if config.loss == "sampled":
-                losses = sampled_softmax(own, others, draws.log_draws, left_out)
             else:
-                n_items = self.network.sizes.n_items
-                losses = gbce(own, others, left_out, n_items, config.gbce_calibration)
-            total = total + (weight * losses).sum()
+                column = torch.searchsorted(items, draws.item_id)
+                losses = self._sampled(queries[rows], whole, target, hidden, column, draws)
+                total = total + (weight * losses).sum()
         return total
+
+    def _sampled(
+        self,
+        queries: Tensor,
+        videos: Tensor,
+        target: Tensor,
+        hidden: Hidden,
+        column: Tensor,
+        draws: Draws,
+    ) -> Tensor:
+        """float32[t]: the losses of targets int64[t] against the draws, which are videos[column]."""
+        left_out = _left_out(hidden, column, target, len(videos))
+        own = (queries * videos[target]).sum(1)
+        others = queries @ videos[column].T
+        config = self.network.config
+        if config.loss == "sampled":
+            return sampled_softmax(own, others, draws.log_draws, left_out)
+        n_items = self.network.sizes.n_items
+        return gbce(own, others, left_out, n_items, config.gbce_calibration)
 
     def _tensor(self, array: Array) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(array)).to(self.device)
