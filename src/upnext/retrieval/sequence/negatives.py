@@ -45,7 +45,7 @@ def _different(n: int, n_items: int, generator: torch.Generator) -> Tensor:
     """int64[n] different videos, every set of n alike; at a cost of n, not of n_items, where n is small."""
     pool = torch.arange(n_items)
     if 50 * n < n_items:  # of twice as many draws far more than n differ
-        pool = torch.randint(n_items, (2 * n,), generator=generator).unique()
+        pool = torch.unique(torch.randint(n_items, (2 * n,), generator=generator))
     return pool[torch.randperm(len(pool), generator=generator)[:n]]
 
 
