@@ -80,9 +80,16 @@ def test_a_video_that_comes_back_keeps_the_vector_that_was_trained(tmp_path: Pat
     assert one.vectors.rows(again).tolist() == [[12.0, 13.0, 14.0]]
 
 
+class Unnamed:
+    """No video has a name."""
+
+    def item_id(self, video_id: str) -> int:
+        return -1
+
+
 def test_the_merge_reads_what_a_generator_says_of_every_candidate_and_embeds_once() -> None:
     generator = Two()
-    embeds = Remembered(generator)
+    embeds = Remembered(generator, Unnamed())
     table = VectorTable(np.array([[1, 4, 0], [3, 2, 9], [0, 0, 0]], np.float32))
     blend = Blend(CounterTable(), {"sequence": 2.0}, generators={"sequence": Scorer(embeds, table)})
     assert blend.names == (*COLUMNS, "sequence")

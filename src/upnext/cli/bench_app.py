@@ -159,3 +159,24 @@ def bench_sources(
     from upnext.cli.bench_sources import run
 
     run(videos, history, requests, k, seed, as_json, *consoles())
+
+
+@bench_app.command("sequence")
+def bench_sequence(
+    folder: Annotated[Path, typer.Argument(help="Holds ml-1m.txt.gz.")],
+    work: Annotated[Path, typer.Option(help="Checkpoints and the best weights.")] = Path(
+        "bench-sequence"
+    ),
+    resume: Annotated[bool, typer.Option(help="Go on with the run of the folder.")] = False,
+    minutes: Annotated[float, typer.Option(help="Stop after so many, to be resumed.")] = 1e9,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one.")] = 5,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="A setting of the model: layer=sasrec.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """The sequence model on MovieLens-1M as the papers measure it: the last item of every user, unsampled."""
+    from upnext.cli.bench_sequence import Limits, ml_1m_config, run
+
+    config = ml_1m_config(settings or [])
+    run(folder, work, config, Limits(resume, patience, minutes), as_json, *consoles())

@@ -143,6 +143,12 @@ def evaluate(
     audit: Annotated[
         bool, typer.Option("--audit", help="Only say what is to be known of the data itself.")
     ] = False,
+    upnext: Annotated[
+        bool,
+        typer.Option(
+            "--upnext", help="Only whether up-next lists are like the video being watched."
+        ),
+    ] = False,
     log: Annotated[
         Path | None,
         typer.Option(
@@ -171,6 +177,7 @@ def evaluate(
         "--target": target is not None, "--save-split": save_split is not None,
         "--split-file": split_file is not None, "--segments": segments, "--audit": audit,
         "--export-rows": export_rows is not None, "--lists": bool(lists), "--baseline": baseline != "popular_7d",
+        "--upnext": upnext,
     }  # fmt: skip
     of_tables = {"--reward-model": reward_model != "tabular", "--level": level != 0.95}
     window = {"--from": since is not None, "--until": until is not None}
@@ -188,6 +195,13 @@ def evaluate(
         run_off_policy(log, reward_model, level, as_json, consoles()[0])
         return
     _refuse("evaluate without --log", {**of_tables, **of_pages})
+    if upnext:
+        del of_lists["--release"], of_lists["--users"], of_lists["--upnext"]
+        _refuse("evaluate --upnext", {**of_lists, "--until": until is not None})
+        from upnext.cli.evaluate_upnext import run as run_upnext
+
+        run_upnext(since, release, users, config, as_json, *consoles())
+        return
     from upnext.cli.evaluate import Asked, run
 
     asked = Asked(

@@ -21,6 +21,7 @@ from upnext.retrieval.content_profile import ContentProfileLearner
 from upnext.retrieval.generator import GeneratorLearner
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material
+from upnext.retrieval.sequence.learner import SequenceLearner
 from upnext.retrieval.viewers import viewers_of
 from upnext.retrieval.word_index import WordIndex, texts_of_columns
 from upnext.settings.settings import Settings
@@ -71,6 +72,8 @@ def learner_of(
     match name:
         case "content_profile":
             return ContentProfileLearner(config.content_profile)
+        case "sequence":
+            return SequenceLearner(config.sequence.model_copy(update=shared), folder=folder)
         case _:
             raise AssertionError(f"no learner of generator {name!r}")
 

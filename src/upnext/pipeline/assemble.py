@@ -125,7 +125,7 @@ def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RE
     allowed = Allowed(parts.view, parts.filters, parts.own_corpus)
     tower = OncePerQuery(release.tower) if release is not None else None
     trained = release.generators if release is not None else {}
-    embeds = {name: Remembered(one.generator) for name, one in trained.items()}
+    embeds = {name: Remembered(one.generator, parts.view) for name, one in trained.items()}
     sources = _sources(parts, release, tower, embeds, allowed)
     plan = FeaturePlan(
         parts.view,

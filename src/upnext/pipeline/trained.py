@@ -9,11 +9,13 @@ import numpy as np
 
 from upnext.core.types import Bool, Float32, Int64, Query
 from upnext.features.vector_table import VectorTable
+from upnext.retrieval.beside import Named, beside
 from upnext.retrieval.content_profile import ContentProfileGenerator
 from upnext.retrieval.generator import Generator
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.nearest import Embeds
+from upnext.retrieval.sequence.generator import SequenceGenerator
 
 
 def generator_of(name: str, folder: Path) -> Generator:
@@ -21,15 +23,17 @@ def generator_of(name: str, folder: Path) -> Generator:
     match name:
         case "content_profile":
             return ContentProfileGenerator(folder)
+        case "sequence":
+            return SequenceGenerator(folder)
         case _:
             raise AssertionError(f"no generator {name!r}")
 
 
 class Remembered:
-    """Embeds each query once, however many stages ask."""
+    """Embeds each query once, however many stages ask, with the video being watched as its latest showing."""
 
-    def __init__(self, generator: Embeds) -> None:
-        self._generator = generator
+    def __init__(self, generator: Embeds, videos: Named) -> None:
+        self._generator, self._videos = generator, videos
         self._last: tuple[Query, Float32] | None = None
 
     def vectors(self, query: Query) -> Float32:
@@ -37,7 +41,7 @@ class Remembered:
         last = self._last
         if last is not None and last[0] is query:
             return last[1]
-        vectors = self._generator.vectors(query)
+        vectors = self._generator.vectors(beside(query, self._videos))
         self._last = (query, vectors)
         return vectors
 

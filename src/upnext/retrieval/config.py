@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Final
+from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from upnext.retrieval.sequence.config import SequenceConfig
 from upnext.retrieval.two_tower.config import TwoTowerConfig
 
 TRAINED: Final[tuple[str, ...]] = (
-    "content_profile",
-)  # sources that learn, besides the two-tower network
+    "sequence", "content_profile",
+)  # sources that learn, besides the two-tower network  # fmt: skip
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -203,6 +204,9 @@ class RetrievalConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     two_tower: TwoTowerConfig = Field(default_factory=TwoTowerConfig, description="the network")
+    sequence: SequenceConfig = Field(
+        default_factory=SequenceConfig, description="the next watch from the latest ones"
+    )
     index: IndexConfig = Field(default_factory=IndexConfig, description="nearest vectors")
     popular: PopularConfig = Field(default_factory=PopularConfig, description="popular now")
     trending: TrendingConfig = Field(default_factory=TrendingConfig, description="rising fast")

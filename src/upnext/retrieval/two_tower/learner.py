@@ -20,6 +20,7 @@ from upnext.core.types import Array
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.material import Material
 from upnext.retrieval.pairs import unwatched_loss
+from upnext.retrieval.training import device_of, is_half, rate
 from upnext.retrieval.training_rows import labels_of
 from upnext.retrieval.two_tower.batches import Batch, BatchReader
 from upnext.retrieval.two_tower.config import TwoTowerConfig
@@ -39,7 +40,7 @@ class TwoTowerLearner:
         """folder: where a checkpoint is kept and a resumed training starts from; None keeps none."""
         self.config = config
         self._folder = folder
-        self._device = _device(config)
+        self._device = device_of(config.device)
         self._network: TwoTower | None = None
         self._material: Material | None = None
         self._trained = np.zeros(0, bool)  # [n_items], what the network says of it too
@@ -130,10 +131,10 @@ class TwoTowerLearner:
         torch.manual_seed(self.config.seed * 1_000_003 + epoch)  # of the layers' own dropout
         total = 0.0
         for step, batch in enumerate(reader.epoch(epoch)):
-            rate = _rate(epoch * n_steps + step, self.config.epochs * n_steps)
+            share = rate(epoch * n_steps + step, self.config.epochs * n_steps)
             for optimiser in optimisers:
                 for group in optimiser.param_groups:
-                    group["lr"] = self.config.learning_rate * rate
+                    group["lr"] = self.config.learning_rate * share
                 optimiser.zero_grad(set_to_none=True)
             kept = torch.rand(len(batch.items), generator=generator) >= self._id_dropout()
             # an id that is no label anywhere would only ever be pushed down, as a negative: content alone
@@ -154,7 +155,9 @@ class TwoTowerLearner:
         network, device = self._built(), self._device
         tensors = tensors_of(batch, device)
         items = torch.from_numpy(batch.items).to(device)
-        with torch.autocast(device.type, torch.bfloat16, enabled=_half(self.config, device)):
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=is_half(self.config.precision, device)
+        ):
             inputs = network.inputs(items, kept.to(device))
             users = network.user(network.user_rows(tensors, inputs.float()))
             videos = network.item.vectors(inputs[tensors["candidate"]])
@@ -232,14 +235,6 @@ class TwoTowerLearner:
         network.to(self._device)
 
 
-def _rate(step: int, total: int) -> float:
-    """The share of the peak learning rate: up over 2 % of the steps, then a cosine down to 2 %."""
-    warm = max(1, total // 50)
-    if step < warm:
-        return (step + 1) / warm
-    return float(0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, total - warm))))
-
-
 def _optimisers(network: TwoTower, config: TwoTowerConfig) -> list[torch.optim.Optimizer]:
     tables = [network.ids.weight, network.tokens.weight]
     dense = [*network.item.parameters(), *network.user.parameters(), network.bias]
@@ -247,16 +242,3 @@ def _optimisers(network: TwoTower, config: TwoTowerConfig) -> list[torch.optim.O
         torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.reg),
         torch.optim.SparseAdam(tables, lr=config.learning_rate),
     ]
-
-
-def _device(config: TwoTowerConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
-def _half(config: TwoTowerConfig, device: torch.device) -> bool:
-    """Whether matrix products run in bfloat16."""
-    if config.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return config.precision == "bfloat16"

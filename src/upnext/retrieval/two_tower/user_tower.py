@@ -10,12 +10,12 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from upnext.core.compiled import compiled
 from upnext.core.errors import expected
 from upnext.core.types import Bool, Float32, Int64, Query, UInt16
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
+from upnext.retrieval.graph_session import graph_session
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.two_tower.new_videos import Known, NewVideos
@@ -39,8 +39,8 @@ class UserTower:
         self._later = np.zeros((0, self._base.shape[1]), np.float32)  # ids from n_base on
         self._has_later = np.zeros(0, bool)
         self._tokens = np.asarray(np.load(folder / "token_vectors.npy", mmap_mode="r"))
-        self._user = _session(folder / "user_tower.onnx")
-        self._item = _session(folder / "item_tower.onnx")
+        self._user = graph_session(folder / "user_tower.onnx")
+        self._item = graph_session(folder / "item_tower.onnx")
         self._new = NewVideos(Known.load(folder / "new_videos.npz"))
 
     @property
@@ -166,10 +166,3 @@ def _first_member(flags: UInt16, oldest: int, group_flags: int, size: int) -> in
             if n_members == size:
                 return row
     return oldest
-
-
-def _session(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
