@@ -110,7 +110,7 @@ def dot(a: Float32, b: Float32) -> np.float32:
 def _move(
     vector: Float32,
     sums: Float32,
-    row: int,
+    row: np.int64 | int,
     direction: Float32,
     strength: np.float32,
     rate: float,
