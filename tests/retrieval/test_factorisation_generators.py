@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 from factorisation_world import N_TASTES, codes_of, taste_material
-from retrieval_world import NOW_US, history_of, query_of, showings_of
+from retrieval_world import DAY_US, NOW_US, history_of, query_of, showings_of
 
 from upnext.core.errors import InvalidInput
 from upnext.core.types import Flag, Query, User
@@ -157,7 +157,7 @@ def test_an_earlier_training_is_continued_with_viewers_and_videos_that_came_sinc
     material, taste = taste_material()
     first = learner_class(config)
     first.learn(before)
-    tuned = learner_class(config.model_copy(update={"tuning_epochs": 3}))
+    tuned = learner_class(config.model_copy(update={"epochs": 3}))
     figures = tuned.learn(material, start_from=first.snapshot())
     assert figures["epochs"] == 3
     tuned.export(tmp_path)
@@ -198,7 +198,7 @@ def test_a_viewer_of_the_training_folded_in_gets_the_trained_row(tmp_path):
         own = slice(starts[user], starts[user + 1])
         history = history_of(showings.item_id[own], showings.flags[own], showings.time_us[own])
         query = Query(query_of().request, User("someone else", history=history))
-        size = np.abs(rows[user]).max()
+        size = float(np.abs(rows[user]).max())
         assert generator.vectors(query)[0] == pytest.approx(rows[user], abs=2e-3 * size)
         ids = np.unique(showings.item_id[own])
         raw = fold_in(
@@ -260,14 +260,20 @@ def test_the_content_map_finds_a_linear_world_and_shrinks_where_there_is_none():
     assert not content_map(content, noise, np.zeros(300)).any()
 
 
-def test_time_decay_is_as_of_the_request(tmp_path):
-    """Uniform age leaves the direction; the matrix of all pairs then weighs more against the own ones."""
+def test_what_was_watched_lately_counts_more_where_age_matters(tmp_path):
+    """Two tastes, two videos each; one taste is five half-lives old."""
     config = PLAIN.model_copy(update={"confidence": ConfidenceConfig(half_life_d=1.0)})
     material, taste = taste_material()
     learner = FactorisationLearner(config)
     learner.learn(material)
     learner.export(tmp_path)
     generator, vectors = FactorisationGenerator(tmp_path), np.load(tmp_path / "item_vectors.npy")
-    history = history_of([0, 4, 1, 5], time_us=[NOW_US] * 2 + [NOW_US - 5 * 86_400_000_000] * 2)
-    score = vectors @ generator.vectors(Query(query_of().request, User("u", history=history)))[0]
-    assert score[taste == 0].mean() > 2 * score[taste == 1].mean() > 0
+    lead = []
+    for age_d in (0, 5):
+        times = [NOW_US] * 2 + [NOW_US - age_d * DAY_US] * 2
+        query = Query(
+            query_of().request, User("u", history=history_of([0, 4, 1, 5], time_us=times))
+        )
+        score = vectors @ generator.vectors(query)[0]
+        lead.append(score[taste == 0].mean() - score[taste == 1].mean())
+    assert lead[1] > lead[0] + 0.1

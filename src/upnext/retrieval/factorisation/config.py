@@ -42,9 +42,9 @@ class FactorisationConfig(BaseModel):
         "unobserved",
         description="pairs with unobserved_weight: those never shown (design A, Hu 2008), or all (Rendle 2022)",
     )
-    reg: AboveZero = Field(10.0, description="of squared factors")
+    reg: AboveZero = Field(0.01, description="of squared factors")
     reg_exponent: Annotated[float, Field(ge=0, le=1)] = Field(
-        0.0, description="reg grows with the weight of a viewer's or video's pairs to this power"
+        1.0, description="reg grows with the weight of a viewer's or video's pairs to this power"
     )
     solver: Literal["cg", "block", "sgd"] = Field(
         "cg",
@@ -54,9 +54,6 @@ class FactorisationConfig(BaseModel):
     block_size: Positive = Field(32, description="factors solved at once by solver = block")
     learning_rate: AboveZero = Field(0.05, description="of Adagrad, solver = sgd")
     epochs: Positive = Field(15, description="times that viewers, then videos are solved")
-    tuning_epochs: Positive = Field(
-        1, description="the same where an earlier training is continued"
-    )
     popularity_weight: Weight = Field(
         0.8,
         description="of the log of recent relevant showings, in deviations over videos, beside the match, in deviations over videos",
@@ -81,7 +78,4 @@ class WarpConfig(BaseModel):
     max_norm: AboveZero = Field(4.0, description="longest vector")
     learning_rate: AboveZero = Field(0.05, description="of Adagrad")
     epochs: Positive = Field(10, description="passes over the positives")
-    tuning_epochs: Positive = Field(
-        1, description="the same where an earlier training is continued"
-    )
     seed: int = Field(0, description="of first vectors, order and negatives")

@@ -53,7 +53,7 @@ class FactorisationLearner:
         start_from: Mapping[str, Array] | None = None,
         stop_after: int | None = None,
     ) -> Mapping[str, float]:
-        """{"loss", "n_pairs", "epochs"} after config.epochs, or config.tuning_epochs from an earlier snapshot.
+        """{"loss", "n_pairs", "epochs"} after config.epochs.
 
         stop_after ends after that many epochs (of a training that is to be resumed). Raises InvalidInput for no pairs, or for a checkpoint or a
         snapshot of other data or another config."""
@@ -67,7 +67,7 @@ class FactorisationLearner:
         self._learned_from = material, pairs
         self._state = self._started(material, pairs, start_from)
         digest = self._digest(pairs, material, start_from)
-        n_epochs = self.config.epochs if start_from is None else self.config.tuning_epochs
+        n_epochs = self.config.epochs
         done = self._restore(digest) if resume else 0
         progress.start("matrix factorisation", n_epochs - done, "epochs")
         for epoch in range(done, min(n_epochs, stop_after or n_epochs)):

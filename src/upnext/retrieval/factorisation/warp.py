@@ -82,7 +82,7 @@ def draw_violator(
     bar: float,
     max_draws: int,
     state: Array,
-) -> tuple[int, int]:
+) -> tuple[np.int64 | int, int]:
     """(a video that is not the viewer's own and scores over `bar`, after how many draws); (-1, max_draws) when none came up.
 
     owner int64[i]: the last viewer whose own video each was; there has to be one that is not this viewer's."""
@@ -110,7 +110,7 @@ def dot(a: Float32, b: Float32) -> np.float32:
 def _move(
     vector: Float32,
     sums: Float32,
-    row: int,
+    row: np.int64 | int,
     direction: Float32,
     strength: np.float32,
     rate: float,

@@ -66,7 +66,7 @@ class WarpLearner:
         self._n_viewers = np.bincount(positives.item_id, minlength=material.n_items)
         self._state = self._started(material.n_items, start_from)
         digest = self._digest(positives, start_from)
-        n_epochs = self.config.epochs if start_from is None else self.config.tuning_epochs
+        n_epochs = self.config.epochs
         done = self._restore(digest) if resume else 0
         progress.start("WARP", (n_epochs - done) * n_pairs, "positives")
         outranked, loss = 0, float("nan")
