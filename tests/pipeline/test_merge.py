@@ -23,7 +23,7 @@ QUERY = Hydrated().hydrate(request())
 
 def test_planted_weights_of_choices_are_found_whatever_a_request_adds_to_all_its_rows() -> None:
     rng = np.random.default_rng(3)
-    planted = np.array([4.0, 0.5, -0.7, 0.6, 0.3, 0.0, 0.2, 1.0, -0.4, 0.1])
+    planted = np.array([4.0, 0.5, -0.7, 0.6, 0.3, 0.0, 0.2, 1.0, -0.4, 0.1, 0.5])
     n, k = 8_000, 10
     rows = rng.normal(0, 1, (n, k, len(COLUMNS))) + 3 * rng.normal(0, 1, (n, 1, len(COLUMNS)))
     score = rows @ planted + rng.gumbel(size=(n, k))  # the largest is a draw of the softmax
