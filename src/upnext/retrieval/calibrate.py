@@ -24,7 +24,7 @@ SHARES: Final = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.005)
 K: Final = 500
 STEP: Final = 1.2  # from one effort tried to the next
 _SIDE_SAMPLE: Final = 20_000
-_BLOCK: Final = 131_072  # rows made float32 at a time
+_BLOCK: Final = 262_144  # rows made float32 at a time
 
 Probe = Callable[[Float32, int, int], Int64]  # queries, k, n_met -> rows int64[b, k]
 UnderFilter = Callable[[Bool | None], Probe]  # a filter by row -> how to search under it
@@ -92,16 +92,13 @@ def exact(queries: Float32, rows: Rows, k: int, usable: Bool | None = None) -> I
     """int64[b, k]: rows of the k largest inner products among the usable ones bool[r], best first, then -1."""
     found = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), -np.inf, np.float32)
-    for start, block in rows.blocks():
-        own = np.arange(start, start + len(block))
-        if usable is not None:
-            is_usable = usable[start : start + len(block)]
-            own, block = own[is_usable], block[is_usable]
-        if not len(own):
-            continue
+    own = np.arange(len(rows.vectors)) if usable is None else np.flatnonzero(usable)
+    for start in range(0, len(own), _BLOCK):
+        part = own[start : start + _BLOCK]
+        block = rows.take(slice(start, start + _BLOCK) if usable is None else part)
         more, at = faiss.knn(queries, block, k, metric=faiss.METRIC_INNER_PRODUCT)
         more = np.where(at >= 0, more, -np.inf)
-        found, scores = best(np.hstack([found, own[at]]), np.hstack([scores, more]), k)
+        found, scores = best(np.hstack([found, part[at]]), np.hstack([scores, more]), k)
     return found
 
 
