@@ -73,7 +73,7 @@ class IndexConfig(BaseModel):
         "re-rank by int16, which may stay on disk",
     )
     target_recall: Annotated[float, Field(gt=0, lt=1)] = Field(
-        0.96, description="recall@500 that the search effort is set for"
+        0.97, description="recall@500 that the search effort is set for"
     )
     lists_per_sqrt: Annotated[float, Field(gt=0)] = Field(
         4.0, description="inverted lists = this times the square root of the number of vectors"
