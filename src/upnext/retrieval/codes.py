@@ -55,68 +55,83 @@ class Codes:
 
 
 def scan_vectors(
-    queries: Float32, vectors: Array, lists: Int64, starts: Int64, bits: Array, n_met: int
+    queries: Float32, vectors: Array, lists: Int64, starts: Int64, bits: Array, k: int
 ) -> tuple[Int64, Float32]:
-    """(rows int64[b, m], scores float32[b, m]): every usable row of each query's lists int64[b, p] with its product; -1 and -inf past the last.
+    """(rows int64[b, k], scores float32[b, k]): the k usable rows of each query's lists int64[b, p] with the largest products, in no order; -1 and -inf where fewer exist.
 
-    n_met: m, at least the usable rows of any query's lists; bits uint8[r / 8]."""
+    bits uint8[r / 8]: usable, by row."""
     base = np.zeros(lists.shape, np.float32)
-    return _scan_wide(queries, vectors, lists, base, starts, bits, n_met)
+    return _scan_wide(queries, vectors, lists, base, starts, bits, k)
 
 
 def scan_codes(
     queries: Float32, codes: Codes, lists: Int64, nearness: Float32, starts: Int64, bits: Array,
-    n_met: int,
+    k: int,
 ) -> tuple[Int64, Float32]:  # fmt: skip
     """As scan_vectors, by codes; nearness float32[b, p]: each query's product with the centroid."""
     scaled = queries * codes.scale
     if codes.bits == 8:
-        return _scan_wide(scaled, codes.packed, lists, nearness, starts, bits, n_met)
+        return _scan_wide(scaled, codes.packed, lists, nearness, starts, bits, k)
     half = codes.packed.shape[1]
     padded = np.zeros((len(queries), 2 * half), np.float32)
     padded[:, : scaled.shape[1]] = scaled
     base = nearness - _MIDDLE * scaled.sum(axis=1, keepdims=True)
-    return _scan_halves(padded, codes.packed, lists, base, starts, bits, n_met)
+    return _scan_halves(padded, codes.packed, lists, base, starts, bits, k)
 
 
 @compiled
 def _scan_wide(
     queries: Float32, vectors: Array, lists: Int64, base: Float32, starts: Int64, bits: Array,
-    n_met: int,
+    k: int,
 ) -> tuple[Int64, Float32]:  # fmt: skip
-    rows = np.full((len(queries), n_met), -1, np.int64)
-    scores = np.full((len(queries), n_met), -np.inf, np.float32)
+    rows = np.full((len(queries), k), -1, np.int64)
+    scores = np.full((len(queries), k), -np.inf, np.float32)
     for q in range(len(queries)):
-        n = 0
         for p in range(lists.shape[1]):
             if lists[q, p] < 0:
                 break
             for row in range(starts[lists[q, p]], starts[lists[q, p] + 1]):
                 if bits[row >> 3] >> (row & 7) & 1:
-                    rows[q, n] = row
-                    scores[q, n] = base[q, p] + _product(queries[q], vectors, row)
-                    n += 1
+                    score = base[q, p] + _product(queries[q], vectors, row)
+                    if score > scores[q, 0]:
+                        _replace_least(rows[q], scores[q], row, score)
     return rows, scores
 
 
 @compiled
 def _scan_halves(
     queries: Float32, packed: Array, lists: Int64, base: Float32, starts: Int64, bits: Array,
-    n_met: int,
+    k: int,
 ) -> tuple[Int64, Float32]:  # fmt: skip
-    rows = np.full((len(queries), n_met), -1, np.int64)
-    scores = np.full((len(queries), n_met), -np.inf, np.float32)
+    rows = np.full((len(queries), k), -1, np.int64)
+    scores = np.full((len(queries), k), -np.inf, np.float32)
     for q in range(len(queries)):
-        n = 0
         for p in range(lists.shape[1]):
             if lists[q, p] < 0:
                 break
             for row in range(starts[lists[q, p]], starts[lists[q, p] + 1]):
                 if bits[row >> 3] >> (row & 7) & 1:
-                    rows[q, n] = row
-                    scores[q, n] = base[q, p] + _half_product(queries[q], packed, row)
-                    n += 1
+                    score = base[q, p] + _half_product(queries[q], packed, row)
+                    if score > scores[q, 0]:
+                        _replace_least(rows[q], scores[q], row, score)
     return rows, scores
+
+
+@compiled
+def _replace_least(rows: Int64, scores: Float32, row: int, score: float) -> None:
+    """In a heap whose least score comes first."""
+    at, k = 0, len(scores)
+    while True:
+        child = 2 * at + 1
+        if child >= k:
+            break
+        if child + 1 < k and scores[child + 1] < scores[child]:
+            child += 1
+        if scores[child] >= score:
+            break
+        scores[at], rows[at] = scores[child], rows[child]
+        at = child
+    scores[at], rows[at] = score, row
 
 
 @compiled_sums

@@ -34,7 +34,7 @@ class IndexConfig(BaseModel):
         4.0, description="inverted lists = this times the square root of the number of vectors"
     )
     n_calibration: Positive = Field(
-        64, description="viewers of each kind that measure recall at each build"
+        128, description="viewers of each kind that measure recall at each build"
     )
     seed: int = Field(0, description="of the lists, and of the calibration's viewers and filters")
 

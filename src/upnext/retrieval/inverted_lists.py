@@ -104,13 +104,13 @@ class InvertedLists:
         """As probe, in the order of what the walk reads, and not re-ranked."""
         stored = self._stored
         nearness = products(queries, stored.centroids)
-        chosen, most = _nearest_lists(nearness, usable.counts, n_met)
+        chosen = _nearest_lists(nearness, usable.counts, n_met)
         if stored.codes is None:
-            found = scan_vectors(queries, stored.vectors, chosen, stored.starts, usable.bits, most)
+            found = scan_vectors(queries, stored.vectors, chosen, stored.starts, usable.bits, k)
         else:
             nearness = np.take_along_axis(nearness, np.maximum(chosen, 0), 1)
             found = scan_codes(
-                queries, stored.codes, chosen, nearness, stored.starts, usable.bits, most
+                queries, stored.codes, chosen, nearness, stored.starts, usable.bits, k
             )
         return best(*found, k)
 
@@ -120,7 +120,7 @@ class InvertedLists:
         if usable.rows is not None:
             return 0.0
         nearness = products(queries, self._stored.centroids)
-        chosen, _ = _nearest_lists(nearness, usable.counts, self._n_met(usable))
+        chosen = _nearest_lists(nearness, usable.counts, self._n_met(usable))
         return float((chosen >= 0).sum(axis=1).mean())
 
     def of_rows(self, is_usable: Bool) -> Filtered:
@@ -179,11 +179,11 @@ class InvertedLists:
 
 
 @compiled
-def _nearest_lists(nearness: Float32, counts: Array, n_met: int) -> tuple[Int64, int]:
-    """(int64[b, p]: for each query the nearest lists that hold n_met usable rows together, nearest first, then -1; the most usable rows that any query meets)."""
+def _nearest_lists(nearness: Float32, counts: Array, n_met: int) -> Int64:
+    """int64[b, p]: for each query the nearest lists that hold n_met usable rows together, nearest first, then -1."""
     b, n_lists = nearness.shape
     chosen = np.full((b, n_lists), -1, np.int64)
-    width, most = 0, 0
+    width = 0
     met = np.empty(_BINS, np.int64)
     for q in range(b):
         low, high = np.float32(np.inf), np.float32(-np.inf)
@@ -213,8 +213,8 @@ def _nearest_lists(nearness: Float32, counts: Array, n_met: int) -> tuple[Int64,
             chosen[q, p] = near[order[p]]
             total += counts[near[order[p]]]
             p += 1
-        width, most = max(width, p), max(most, total)
-    return chosen[:, :width].copy(), most
+        width = max(width, p)
+    return chosen[:, :width].copy()
 
 
 @compiled
