@@ -35,9 +35,7 @@ HALF_LIVES_D = (0.25, 0.35, 0.5, 0.7, 1.0, 1.4, 2.0, 4.0)
 MODELS = ("implicit_als", "rectools_sasrec", "ease", "implicit_knn", "lightfm_warp", "implicit_bpr")
 BLENDS = {
     "blend_als_popularity": ("implicit_als",),
-    "blend_ease_popularity": ("ease",),
     "blend_sasrec_popularity": ("rectools_sasrec",),
-    "blend_als_ease_popularity": ("implicit_als", "ease"),
     "blend_als_sasrec_popularity": ("implicit_als", "rectools_sasrec"),
 }
 GOALS: dict[str, Callable[[float, float], float]] = {
