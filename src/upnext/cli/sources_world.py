@@ -27,7 +27,6 @@ from upnext.features.context import ContextEncoder, Vocabulary
 from upnext.features.country_counts import CountryCounts
 from upnext.features.search_tokens import tokens_of
 from upnext.features.showings import Showings
-from upnext.pipeline.trained import Remembered
 from upnext.retrieval.config import (
     ContentProfileConfig,
     IndexConfig,
@@ -162,9 +161,9 @@ def sources_of(
     showings = _showings(world, seed)
     made["user_knn"] = UserKnn(world, viewers_of(showings, world.n_items), allowed=world.mask)
     progress.advance(1)
-    remembered, index = _content_profile(world, showings, folder, seed)
+    generator, index = _content_profile(world, showings, folder, seed)
     for name in ("content_profile", "its index search alone"):  # the second finds the vectors made
-        made[name] = Nearest(name, remembered, index, world.mask)
+        made[name] = Nearest(name, generator, index, world.mask)
     progress.advance(1)
     return made
 
@@ -206,7 +205,7 @@ def _showings(world: SourcesWorld, seed: int) -> Showings:
 
 def _content_profile(
     world: SourcesWorld, showings: Showings, folder: Path, seed: int
-) -> tuple[Remembered, FaissIndex]:
+) -> tuple[ContentProfileGenerator, FaissIndex]:
     n, config = world.n_items, ContentProfileConfig()
     codes = VideoCodes(
         np.zeros(n, np.int32), world.creator, world.language, np.ones(n, np.float32),
@@ -218,7 +217,7 @@ def _content_profile(
     learner.export(folder)
     vectors = np.load(folder / "item_vectors.npy")
     index = FaissIndex.build(vectors, np.arange(n), config.index_of(IndexConfig()))
-    return Remembered(ContentProfileGenerator(folder)), index
+    return ContentProfileGenerator(folder), index
 
 
 def queries_of(world: SourcesWorld, history: int, n: int, seed: int) -> list[Query]:

@@ -18,6 +18,8 @@ from upnext.features.showings import Showings
 from upnext.retrieval.checkpoint import read_checkpoint, write_checkpoint
 from upnext.retrieval.config import TRAINED, RetrievalConfig
 from upnext.retrieval.content_profile import ContentProfileLearner
+from upnext.retrieval.factorisation.factorisation_learner import FactorisationLearner
+from upnext.retrieval.factorisation.warp_learner import WarpLearner
 from upnext.retrieval.generator import GeneratorLearner
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material
@@ -69,7 +71,12 @@ def learner_of(
     name: str, config: RetrievalConfig, shared: Mapping[str, Any], folder: Path
 ) -> GeneratorLearner:
     """The learner of a trained generator, its settings with `shared` (seed, device, epochs) put in."""
+    own = {key: value for key, value in shared.items() if key != "device"}  # no network, no device
     match name:
+        case "factorisation":
+            return FactorisationLearner(config.factorisation.model_copy(update=own), folder=folder)
+        case "warp":
+            return WarpLearner(config.warp.model_copy(update=own), folder=folder)
         case "content_profile":
             return ContentProfileLearner(config.content_profile)
         case "sequence":

@@ -11,6 +11,8 @@ from upnext.core.types import Bool, Float32, Int64, Query
 from upnext.features.vector_table import VectorTable
 from upnext.retrieval.beside import Named, beside
 from upnext.retrieval.content_profile import ContentProfileGenerator
+from upnext.retrieval.factorisation.factorisation_generator import FactorisationGenerator
+from upnext.retrieval.factorisation.warp_generator import WarpGenerator
 from upnext.retrieval.generator import Generator
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import VideoCodes
@@ -21,6 +23,10 @@ from upnext.retrieval.sequence.generator import SequenceGenerator
 def generator_of(name: str, folder: Path) -> Generator:
     """The generator that a training job exported under this name."""
     match name:
+        case "factorisation":
+            return FactorisationGenerator(folder)
+        case "warp":
+            return WarpGenerator(folder)
         case "content_profile":
             return ContentProfileGenerator(folder)
         case "sequence":

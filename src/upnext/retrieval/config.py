@@ -6,12 +6,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from upnext.retrieval.factorisation.config import FactorisationConfig, WarpConfig
 from upnext.retrieval.sequence.config import SequenceConfig
 from upnext.retrieval.two_tower.config import TwoTowerConfig
 
-TRAINED: Final[tuple[str, ...]] = (
-    "sequence", "content_profile",
-)  # sources that learn, besides the two-tower network  # fmt: skip
+TRAINED: Final = ("sequence", "factorisation", "warp", "content_profile")  # besides two towers
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -207,6 +206,10 @@ class RetrievalConfig(BaseModel):
     sequence: SequenceConfig = Field(
         default_factory=SequenceConfig, description="the next watch from the latest ones"
     )
+    factorisation: FactorisationConfig = Field(
+        default_factory=FactorisationConfig, description="weighted least squares"
+    )
+    warp: WarpConfig = Field(default_factory=WarpConfig, description="the older baseline")
     index: IndexConfig = Field(default_factory=IndexConfig, description="nearest vectors")
     popular: PopularConfig = Field(default_factory=PopularConfig, description="popular now")
     trending: TrendingConfig = Field(default_factory=TrendingConfig, description="rising fast")

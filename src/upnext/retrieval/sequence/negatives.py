@@ -45,7 +45,8 @@ def _different(n: int, n_items: int, generator: torch.Generator) -> Tensor:
     """int64[n] different videos, every set of n alike; at a cost of n, not of n_items, where n is small."""
     pool = torch.arange(n_items)
     if 50 * n < n_items:  # of twice as many draws far more than n differ
-        pool = torch.randint(n_items, (2 * n,), generator=generator).unique()
+        drawn = torch.randint(n_items, (2 * n,), generator=generator)
+        pool = torch.unique(drawn)  # type: ignore[no-untyped-call]
     return pool[torch.randperm(len(pool), generator=generator)[:n]]
 
 
