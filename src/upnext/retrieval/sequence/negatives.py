@@ -46,7 +46,7 @@ def _different(n: int, n_items: int, generator: torch.Generator) -> Tensor:
     pool = torch.arange(n_items)
     if 50 * n < n_items:  # of twice as many draws far more than n differ
         drawn = torch.randint(n_items, (2 * n,), generator=generator)
-        pool = torch.unique(drawn)  # type: ignore[no-untyped-call]
+        pool = torch.unique(drawn)
     return pool[torch.randperm(len(pool), generator=generator)[:n]]
 
 
