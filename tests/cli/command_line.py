@@ -136,3 +136,13 @@ def write_films(folder: Path) -> Path:
 def _write(path: Path, header: list[str], rows: list[list[object]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
         csv.writer(file).writerows([header, *rows])
+
+
+def one_error_line(ran: Ran) -> str:
+    """The last line of stderr, which alone is an error; what stands before is progress."""
+    assert ran.code == 2
+    assert "Traceback" not in ran.err
+    errors = [line for line in ran.err.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, ran.err
+    assert ran.err.rstrip().endswith(errors[0])
+    return errors[0]

@@ -11,7 +11,7 @@ from typing import Any
 
 import polars as pl
 import pytest
-from command_line import SMALL, UNTIL, Ran, upnext, write_films
+from command_line import SMALL, UNTIL, Ran, one_error_line, upnext, write_films
 
 from upnext.settings.settings import Settings, load
 
@@ -118,7 +118,7 @@ def test_validate_and_import_refuse_a_broken_table_and_say_where(tmp_path: Path)
     config = tmp_path / "upnext.toml"
     config.write_text(SMALL, "utf-8")
     refused = upnext("import", mapping, "--config", config)
-    assert "1.0%" in _one_line(refused).replace(" ", "")
+    assert "1.0%" in one_error_line(refused).replace(" ", "")
 
 
 def test_train_says_what_the_gate_found_and_publishes(platform: Platform) -> None:
@@ -197,12 +197,12 @@ def test_the_audit_and_the_split_are_to_be_had_without_a_measurement(platform: P
     path = platform.root / "split.parquet"
     saved = upnext("evaluate", "--save-split", path, "--json", "--config", platform.config)
     assert len(json.loads(saved.out)["sha256"]) == 64
-    both = _one_line(
+    both = one_error_line(
         upnext("evaluate", "--split-file", path, "--from", UNTIL, "-c", platform.config)
     )
     assert "leave --from" in both
     path.write_bytes(b"no")
-    assert "not a readable Parquet file" in _one_line(
+    assert "not a readable Parquet file" in one_error_line(
         upnext("evaluate", "--split-file", path, "-c", platform.config)
     )
 
@@ -321,42 +321,6 @@ def test_releases_are_listed_promoted_and_rolled_back(platform: Platform) -> Non
     assert store.current() == first
 
 
-BEFORE_IMPORT = [
-    ("train",), ("evaluate",), ("recommend", "ann"), ("recommend", "ann", "--explain"),
-    ("release", "rollback"), ("release", "promote", "20260101-000000-000000"), ("train", "--resume"),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("command", BEFORE_IMPORT, ids=" ".join)
-def test_a_command_without_data_says_so_in_one_line(
-    command: tuple[str, ...], tmp_path: Path
-) -> None:
-    config = tmp_path / "upnext.toml"
-    config.write_text("", "utf-8")
-    _one_line(upnext(*command, "--config", config))
-    assert not (tmp_path / "upnext-data").exists()
-
-
-WITH_CONFIG = [
-    ("import", "mapping.toml"), ("train",), ("evaluate",), ("recommend", "ann"), ("release", "list"),
-    ("release", "rollback"), ("release", "promote", "x"), ("serve",),
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("command", WITH_CONFIG, ids=" ".join)
-def test_a_missing_or_wrong_settings_file_is_one_line(
-    command: tuple[str, ...], tmp_path: Path
-) -> None:
-    missing = _one_line(upnext(*command, "--config", tmp_path / "none.toml"))
-    assert "none.toml" in missing
-    assert "upnext init" in missing
-    wrong = tmp_path / "wrong.toml"
-    wrong.write_text("[serve]\nprot = 1\n", "utf-8")
-    assert "did you mean 'port'" in _one_line(upnext(*command, "--config", wrong))
-    wrong.write_text("[serve\n", "utf-8")
-    assert "not TOML" in _one_line(upnext(*command, "--config", wrong))
-
-
 ON_THE_PLATFORM = [
     (("train", "--until", "soon"), "expected an ISO time"),
     (("train", "--until", "2020-01-01T00:00+00:00"), "expected at least 200 showings, got 0"),
@@ -382,30 +346,7 @@ ON_THE_PLATFORM = [
 
 
 @pytest.mark.parametrize(("command", "said"), ON_THE_PLATFORM, ids=lambda v: "".join(v)[:30])
-def test_a_wrong_argument_is_one_line(
+def test_a_wrong_argument_isone_error_line(
     command: tuple[str, ...], said: str, platform: Platform
 ) -> None:
-    assert said in _one_line(upnext(*command, "--config", platform.config))
-
-
-@pytest.mark.parametrize(
-    "command",
-    [("validate", "nope.toml"), ("simulate", "x", "--viewers", "0"),
-     ("simulate", "--world", "easi"), ("simulate", "--policy", "best"), ("simulate", "--days", "2", "--videos", "0")],
-)  # fmt: skip
-def test_commands_without_settings_fail_in_one_line_too(
-    command: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    said = _one_line(upnext(*command))
-    assert command[-1] in said or "viewer" in said
-
-
-def _one_line(ran: Ran) -> str:
-    """The last line of stderr, which alone is an error; what stands before is progress."""
-    assert ran.code == 2
-    assert "Traceback" not in ran.err
-    errors = [line for line in ran.err.splitlines() if line.startswith("error: ")]
-    assert len(errors) == 1, ran.err
-    assert ran.err.rstrip().endswith(errors[0])
-    return errors[0]
+    assert said in one_error_line(upnext(*command, "--config", platform.config))

@@ -57,6 +57,7 @@ popular = 100
 search_history = 30
 user_knn = 30
 content_profile = 30
+factorisation = 30
 """
 
 
@@ -112,7 +113,7 @@ def test_every_head_that_had_labels_is_in_the_release_and_the_others_are_named(
 def test_the_blend_has_a_weight_for_every_column(trained: tuple[Settings, TrainReport]) -> None:
     settings, report = trained
     weights = ReleaseParts.load(release_folder(settings, report)).blend_weights
-    assert set(weights) == {*COLUMNS, "content_profile"}
+    assert set(weights) == {*COLUMNS, "factorisation", "content_profile"}
     assert np.isfinite(list(weights.values())).all()
 
 
@@ -157,9 +158,9 @@ def test_sources_that_a_surface_asks_for_are_in_the_release_and_one_that_is_not_
     fetched: Counter[str] = Counter()
     for user_id in view.users().column("user_id").to_pylist():
         query = parts.hydrator.hydrate(Request("r", user_id, "home", 8, END_US))
-        for quota in pipeline.surfaces["home"].quotas:
-            fetched[quota.source.name] += len(quota.source.fetch(query, quota.k))
-    asked = ("search_history", "user_knn", "content_profile")
+        for one in pipeline.surfaces["home"].quotas:
+            fetched[one.source.name] += len(one.source.fetch(query, one.k))
+    asked = ("search_history", "user_knn", "content_profile", "factorisation")
     assert all(fetched[name] for name in asked)
     shutil.copytree(folder, tmp_path / "older")
     for part in ("words", "viewers", "generators"):
@@ -175,27 +176,26 @@ def test_a_video_that_came_later_is_found_by_what_was_searched(
     settings, report = trained
     for file in settings.catalog_path.parent.glob(f"{settings.catalog_path.name}*"):
         shutil.copy(file, tmp_path)  # with what SQLite has not put into the file itself yet
-    path = tmp_path / settings.catalog_path.name
-    catalog = Catalog(path)
+    catalog = Catalog(path := tmp_path / settings.catalog_path.name)
     catalog.put_videos(pa.Table.from_pylist([{"video_id": "new", "title": "Zither for beginners"}]))
     catalog.close()
-    view = CatalogView(path)
-    release = ReleaseParts.load(release_folder(settings, report))
+    view, release = CatalogView(path), ReleaseParts.load(release_folder(settings, report))
     bring_later(release, view)
     assert release.words is not None
     user = User("u", searches=np.array(tokens_of("zither beginners"), np.int64))
-    query = Query(Request("r", "u", "home", 8, END_US), user)
-    assert SearchHistory(view, release.words).fetch(query, 5).item_id.tolist() == [
-        view.item_id("new")
-    ]
+    asked = Query(Request("r", "u", "home", 8, END_US), user)
+    found = SearchHistory(view, release.words).fetch(asked, 5)
+    assert found.item_id.tolist() == [view.item_id("new")]
 
 
 def _parts(settings: Settings) -> tuple[CatalogView, Parts]:
     """The stores of a trained platform, its state brought up to the log."""
     view = CatalogView(settings.catalog_path)
-    log = SqliteEventLog(settings.events_path, read_only=True)
-    writer = LmdbState(settings.state_path)
-    StateWriter(writer, settings.features).catch_up(log)
+    past, writer = (
+        SqliteEventLog(settings.events_path, read_only=True),
+        LmdbState(settings.state_path),
+    )
+    StateWriter(writer, settings.features).catch_up(past)
     writer.close()
     reader = StateReader(LmdbState(settings.state_path, read_only=True), view, settings.features)
     reader.refresh_counters()

@@ -144,10 +144,7 @@ def evaluate(
         bool, typer.Option("--audit", help="Only say what is to be known of the data itself.")
     ] = False,
     upnext: Annotated[
-        bool,
-        typer.Option(
-            "--upnext", help="Only whether up-next lists are like the video being watched."
-        ),
+        bool, typer.Option("--upnext", help="Only whether up-next lists suit what is watched.")
     ] = False,
     log: Annotated[
         Path | None,
