@@ -194,3 +194,21 @@ def parameters(text: str, **changed: Any) -> str:
     """The settings' text with keys of [learn] added."""
     lines = "\n".join(f"{key} = {value}" for key, value in changed.items())
     return text.replace("[learn]", f"[learn]\n{lines}")
+
+
+def parts_of(settings: Settings) -> tuple[CatalogView, Parts]:
+    """The stores of a trained platform, its state brought up to the log."""
+    view = CatalogView(settings.catalog_path)
+    past, writer = (
+        SqliteEventLog(settings.events_path, read_only=True),
+        LmdbState(settings.state_path),
+    )
+    StateWriter(writer, settings.features).catch_up(past)
+    writer.close()
+    reader = StateReader(LmdbState(settings.state_path, read_only=True), view, settings.features)
+    reader.refresh_counters()
+    parts = Parts(
+        view, reader.counters, reader, settings.surfaces, settings.pipeline, settings.filters,
+        settings.retrieval,
+    )  # fmt: skip
+    return view, parts

@@ -20,6 +20,7 @@ from learn_world import (
     Told,
     digests,
     parameters,
+    parts_of,
     platform,
     release_folder,
     tables_of,
@@ -34,19 +35,17 @@ from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import InvalidInput
 from upnext.core.types import Query, Request, User
 from upnext.events.log import SqliteEventLog
-from upnext.features.live import StateReader, StateWriter
 from upnext.features.search_tokens import tokens_of
 from upnext.features.showings import Showings
 from upnext.learn.job import Began, Job
 from upnext.learn.train import Instants, Training, TrainReport, instants_of
-from upnext.pipeline.assemble import Parts, assemble, bring_later
+from upnext.pipeline.assemble import assemble, bring_later
 from upnext.pipeline.blend import COLUMNS
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.ranking.tasks import TASKS
 from upnext.retrieval.search_history import SearchHistory
 from upnext.settings.settings import Settings, load
 from upnext.simulate.world import END_US
-from upnext.state.lmdb_state import LmdbState
 
 CHILD = Path(__file__).with_name("train_child.py")
 ASKED_FOR = """
@@ -130,7 +129,7 @@ def test_the_index_holds_exactly_the_active_videos(trained: tuple[Settings, Trai
 
 def test_a_release_answers_requests_of_every_surface(trained: tuple[Settings, TrainReport]) -> None:
     settings, report = trained
-    view, parts = _parts(settings)
+    view, parts = parts_of(settings)
     release = ReleaseParts.load(release_folder(settings, report))
     assembled = assemble(parts, release, report.release_id or "")
     assembled.refresh_lists(END_US)
@@ -152,7 +151,7 @@ def test_sources_that_a_surface_asks_for_are_in_the_release_and_one_that_is_not_
     trained: tuple[Settings, TrainReport], tmp_path: Path
 ) -> None:
     settings, report = trained
-    view, parts = _parts(settings)
+    view, parts = parts_of(settings)
     folder = release_folder(settings, report)
     pipeline = assemble(parts, ReleaseParts.load(folder)).pipeline
     fetched: Counter[str] = Counter()
@@ -186,24 +185,6 @@ def test_a_video_that_came_later_is_found_by_what_was_searched(
     asked = Query(Request("r", "u", "home", 8, END_US), user)
     found = SearchHistory(view, release.words).fetch(asked, 5)
     assert found.item_id.tolist() == [view.item_id("new")]
-
-
-def _parts(settings: Settings) -> tuple[CatalogView, Parts]:
-    """The stores of a trained platform, its state brought up to the log."""
-    view = CatalogView(settings.catalog_path)
-    past, writer = (
-        SqliteEventLog(settings.events_path, read_only=True),
-        LmdbState(settings.state_path),
-    )
-    StateWriter(writer, settings.features).catch_up(past)
-    writer.close()
-    reader = StateReader(LmdbState(settings.state_path, read_only=True), view, settings.features)
-    reader.refresh_counters()
-    parts = Parts(
-        view, reader.counters, reader, settings.surfaces, settings.pipeline, settings.filters,
-        settings.retrieval,
-    )  # fmt: skip
-    return view, parts
 
 
 def test_events_at_or_after_the_instant_change_no_byte_of_the_release(
