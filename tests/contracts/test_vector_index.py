@@ -8,7 +8,7 @@ import pytest
 from upnext.core.errors import InvalidInput
 from upnext.retrieval.config import IndexConfig
 from upnext.retrieval.index import FaissIndex
-from upnext.retrieval.products import best_of_any
+from upnext.retrieval.nearest import best_of_each
 
 N, D = 4000, 16
 IVF = IndexConfig(flat_below=1, target_recall=0.97, lists_per_sqrt=1.0, n_calibration=16)
@@ -214,7 +214,8 @@ def test_vectors_of_another_size_and_negative_ids_are_refused(build, world, tmp_
 
 def test_several_query_vectors_together_find_the_best_of_any(build, world, tmp_path):
     vectors, item_id, queries = world
-    ids, scores = best_of_any(*build(vectors, item_id, tmp_path).search(queries[:3], 60), 60)
+    ids, scores = best_of_each(*build(vectors, item_id, tmp_path).search(queries[:3], 60))
+    ids, scores = ids[:60], scores[:60]
     nearest = (vectors @ queries[:3].T).max(axis=1)
     expected = item_id[np.argsort(-nearest)[:60]]
     assert len(np.intersect1d(ids, expected)) >= 57

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from upnext.retrieval.config import IndexConfig
 from upnext.retrieval.exact_vectors import ExactVectors
 from upnext.retrieval.index import FaissIndex
-from upnext.retrieval.products import best_of_any, products, products_of_own_rows, products_of_rows
+from upnext.retrieval.products import products, products_of_own_rows, products_of_rows
 
 N, D, MOST = 600, 6, 900
 
@@ -151,12 +151,3 @@ def test_products_of_few_rows_and_of_each_querys_own_rows_equal_numpys():
     found = products_of_own_rows(queries, vectors, own)
     assert np.isneginf(found[0, 1])
     assert np.allclose(found[1], expected[1, [19, 3]], rtol=1e-4)
-
-
-def test_the_best_of_any_query_takes_each_video_once_by_its_largest_score():
-    ids = np.array([[3, 1, 2], [1, 4, -1]])
-    scores = np.array([[0.9, 0.5, 0.4], [0.7, 0.5, -np.inf]], np.float32)
-    found, best = best_of_any(ids, scores, 6)
-    assert found.tolist() == [3, 1, 4, 2, -1, -1]
-    assert best.tolist() == pytest.approx([0.9, 0.7, 0.5, 0.4, -np.inf, -np.inf])
-    assert best_of_any(ids, scores, 2)[0].tolist() == [3, 1]

@@ -49,23 +49,6 @@ def best(ids: Int64, scores: Float32, k: int) -> tuple[Int64, Float32]:
     return ids.astype(np.int64), scores.astype(np.float32)
 
 
-def best_of_any(ids: Int64, scores: Float32, k: int) -> tuple[Int64, Float32]:
-    """(int64[k], float32[k]): of what b searches gave, [b, k'] each, the k best by an id's largest score; as `best` else.
-
-    A video among the k best by its largest score is among the k best of the search that gave it that score, so
-    this is exact where each search was and k' >= k."""
-    flat_ids, flat_scores = ids.ravel(), scores.ravel()
-    order = np.lexsort((flat_ids, -flat_scores))
-    order = order[np.isfinite(flat_scores[order])]
-    _, first = np.unique(flat_ids[order], return_index=True)  # an id's first place: its best
-    kept = order[np.sort(first)[:k]]
-    gap = (0, k - len(kept))
-    return (
-        np.pad(flat_ids[kept], gap, constant_values=-1),
-        np.pad(flat_scores[kept], gap, constant_values=-np.inf),
-    )
-
-
 @compiled_sums
 def _all_products(queries: Float32, vectors: Float32) -> Float32:
     b, n = len(queries), len(vectors)
