@@ -187,7 +187,10 @@ def test_files_of_another_format_are_refused(kind, tmp_path):
 def test_a_viewer_of_the_training_folded_in_gets_the_trained_row(tmp_path):
     """At convergence, with the regulariser scaled as in training; the raw one must give another row."""
     material, _ = taste_material()
-    config = PLAIN.model_copy(update={"reg": 0.02, "reg_exponent": 1.0, "epochs": 300})
+    alike = ConfidenceConfig(relevant=1, liked=1)
+    config = PLAIN.model_copy(
+        update={"reg": 0.02, "reg_exponent": 1.0, "epochs": 300, "confidence": alike}
+    )
     learner = FactorisationLearner(config)
     learner.learn(material)
     learner.export(tmp_path)

@@ -53,7 +53,7 @@ def test_age_halves_a_confidence_and_a_row_without_time_is_a_day_older_than_all(
 
 def test_a_confidence_of_zero_is_no_pair():
     assert confidences([(0, 1, NOW_US, SEEN), (0, 2, NOW_US, SEEN | Flag.LIKE)],
-                       ConfidenceConfig(shown=0)) == {(0, 2): 1}  # fmt: skip
+                       ConfidenceConfig(shown=0)) == {(0, 2): 2}  # fmt: skip
 
 
 def test_a_request_reads_a_history_as_training_does():

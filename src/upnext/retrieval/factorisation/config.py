@@ -17,8 +17,8 @@ class ConfidenceConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     shown: float = Field(1.0, description="shown, and nothing of what follows")
-    relevant: float = Field(1.0, description="watched at least half")
-    liked: float = Field(1.0, description="liked")
+    relevant: float = Field(2.0, description="watched at least half")
+    liked: float = Field(2.0, description="liked")
     skipped: float = Field(1.0, description="skipped and not relevant")
     disliked: float = Field(-1.0, description="disliked or not interested, whatever else happened")
     half_life_d: AboveZero | None = Field(

@@ -30,7 +30,7 @@ class FactorisationGenerator:
             raise expected(str(folder / "generator.json"), f"format {FORMAT}", meta["format"])
         self.config = c = FactorisationConfig.model_validate(meta["config"])
         self._meaning = Meaning.of(c.confidence, int(meta["untimed_us"]))
-        self._weighting = Weighting(c.unobserved_weight, c.weighs, c.reg, c.reg_exponent)
+        self._weighting = Weighting.of(c)
         vectors: Float32 = np.asarray(np.load(folder / "item_vectors.npy", mmap_mode="r"))
         with np.load(folder / "factors.npz", allow_pickle=False) as stored:
             self._gram, self._covariance = stored["gram"], stored["covariance"]

@@ -63,7 +63,7 @@ class FactorisationLearner:
         )
         if not len(pairs.item_id):
             raise expected("matrix factorisation", "at least 1 pair of viewer and video", 0)
-        users, items = sides_of(pairs, material.n_items, weighting_of(self.config))
+        users, items = sides_of(pairs, material.n_items, Weighting.of(self.config))
         self._learned_from = material, pairs
         self._state = self._started(material, pairs, start_from)
         digest = self._digest(pairs, material, start_from)
@@ -166,11 +166,6 @@ class FactorisationLearner:
         if self._learned_from is None:
             raise InvalidInput("matrix factorisation: learn before you export")
         return self._learned_from
-
-
-def weighting_of(config: FactorisationConfig) -> Weighting:
-    """The loss of these settings."""
-    return Weighting(config.unobserved_weight, config.weighs, config.reg, config.reg_exponent)
 
 
 def _take_over(earlier: Mapping[str, Array], keys: Array, users: Float32, items: Float32) -> None:

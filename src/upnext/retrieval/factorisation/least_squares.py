@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 
 from upnext.core.types import Array, Float32, Int64
+from upnext.retrieval.factorisation.config import FactorisationConfig
 from upnext.retrieval.factorisation.interactions import Interactions
 
 
@@ -27,6 +28,12 @@ class Weighting:
     weighs: Literal["unobserved", "all"]
     reg: float
     reg_exponent: float
+
+    @staticmethod
+    def of(config: FactorisationConfig) -> Weighting:
+        """The loss of these settings."""
+        c = config
+        return Weighting(c.unobserved_weight, c.weighs, c.reg, c.reg_exponent)
 
     def extra(self, confidence: Float32) -> Float32:
         """float32[p]: what a shown pair weighs beyond W."""
