@@ -50,13 +50,8 @@ from upnext.state.lmdb_state import LmdbState
 
 CHILD = Path(__file__).with_name("train_child.py")
 ASKED_FOR = """
-[surfaces.home.sources]
-relevant = 100
-item_to_item = 100
-popular = 100
-search_history = 30
-user_knn = 30
-content_profile = 30
+[surfaces.home]
+sources = {relevant = 100, item_to_item = 100, popular = 100, search_history = 30, user_knn = 30, content_profile = 30}
 """
 
 
