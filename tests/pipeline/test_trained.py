@@ -10,7 +10,9 @@ import pytest
 from upnext.core.types import Candidates, Float32, Int64, Query, Request, User
 from upnext.features.counters import CounterTable
 from upnext.features.vector_table import VectorTable
+from upnext.pipeline.assemble import feature_sources
 from upnext.pipeline.blend import COLUMNS, Blend
+from upnext.pipeline.config import SurfaceConfig
 from upnext.pipeline.trained import Remembered, Scorer, Trained
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import VideoCodes
@@ -100,3 +102,12 @@ def test_the_merge_reads_what_a_generator_says_of_every_candidate_and_embeds_onc
     assert generator.asked == 1
     cheap = blend.scored(QUERY, Candidates(np.array([0, 1])), with_tower=False)
     assert cheap.columns["blend"].tolist() == [0.0, 0.0]
+
+
+def test_a_source_switched_on_after_the_training_has_no_column_and_one_off_keeps_its_own() -> None:
+    class Knows:
+        item_names = ("log_x", "source:b", "has:b", "place:b", "source:a", "n_sources")
+
+    surfaces = {"home": SurfaceConfig(sources={"c": 5, "a": 5}), "shorts": SurfaceConfig()}
+    assert feature_sources(surfaces, Knows()) == ("b", "a")
+    assert feature_sources(surfaces, None) == ("a", "c")

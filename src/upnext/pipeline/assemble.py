@@ -10,6 +10,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -132,7 +133,7 @@ def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RE
         parts.counters,
         release.static if release is not None else None,
         vocabulary=release.vocabulary if release is not None else Vocabulary(),
-        sources=feature_sources(parts.surfaces),
+        sources=feature_sources(parts.surfaces, release.ranker if release is not None else None),
         scores=("tower", "blend", *trained),
     )
     blend = Blend(parts.counters, DEFAULT_WEIGHTS)
@@ -174,8 +175,20 @@ def bring(release: ReleaseParts, view: CatalogView, item_id: Int64) -> None:
         release.bring(ids, view.videos(ids), VideoCodes.of(view, ids), is_active)
 
 
-def feature_sources(surfaces: Mapping[str, SurfaceConfig]) -> tuple[str, ...]:
-    """The sources that have feature columns: those of any surface, in a fixed order."""
+class Columned(Protocol):
+    """What reads item columns by name (ranking.onnx_ranker.OnnxRanker)."""
+
+    @property
+    def item_names(self) -> tuple[str, ...]: ...
+
+
+def feature_sources(
+    surfaces: Mapping[str, SurfaceConfig], ranker: Columned | None
+) -> tuple[str, ...]:
+    """The sources that have feature columns: those that the ranker was trained with, whatever surfaces ask for since; without one, those of any
+    surface, in a fixed order."""
+    if ranker is not None:
+        return tuple(name[7:] for name in ranker.item_names if name.startswith("source:"))
     return tuple(sorted({name for surface in surfaces.values() for name in surface.sources}))
 
 

@@ -24,7 +24,7 @@ from upnext.retrieval.short_list import (
     best_open,
     mask_of,
 )
-from upnext.retrieval.sums import add_to, sums_for
+from upnext.retrieval.sums import add_to, found_in, sums_for
 
 _RELEVANT = np.uint16(Flag.RELEVANT)
 
@@ -101,4 +101,4 @@ def _summed(
             item_id, part = neighbour[seeds[s], j], weight[s] * score[seeds[s], j]
             if item_id >= 0 and item_id != current and part > 0:
                 n_found = add_to(sums, n_found, item_id, part)
-    return sums.found[:n_found], sums.total[:n_found]
+    return found_in(sums, n_found)

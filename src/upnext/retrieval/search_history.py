@@ -12,7 +12,7 @@ from upnext.core.distinct import distinct
 from upnext.core.types import Bool, Candidates, Float32, Float64, Int64, Query
 from upnext.retrieval.config import SearchHistoryConfig
 from upnext.retrieval.short_list import Allowed, Videos, all_allowed, best_open, mask_of
-from upnext.retrieval.sums import add_to, sums_for
+from upnext.retrieval.sums import add_to, found_in, sums_for
 from upnext.retrieval.word_index import WordIndex, Words
 
 
@@ -67,4 +67,4 @@ def _matching(
             item_id = words.item_id[at]
             if not is_replaced[item_id]:
                 n_found = add_to(sums, n_found, item_id, weight[t] * words.weight[at])
-    return sums.found[:n_found], sums.total[:n_found]
+    return found_in(sums, n_found)

@@ -14,7 +14,7 @@ from upnext.core.types import Candidates, Float64, Int64, Query
 from upnext.retrieval.config import UserKnnConfig
 from upnext.retrieval.selection import best_of
 from upnext.retrieval.short_list import Allowed, Videos, all_allowed, best_open, mask_of
-from upnext.retrieval.sums import add_to, sums_for
+from upnext.retrieval.sums import add_to, found_in, sums_for
 from upnext.retrieval.viewers import Viewers
 
 
@@ -65,7 +65,8 @@ def _similar(
         own = weight[first + s] * viewers.idf[seed]
         for place in range(viewers.item_start[seed], viewers.item_start[seed + 1]):
             n_found = add_to(sums, n_found, viewers.viewer[place], own * viewers.part[place])
-    return best_of(sums.found[:n_found], sums.total[:n_found], n_neighbours)
+    found, total = found_in(sums, n_found)
+    return best_of(found, total, n_neighbours)
 
 
 @compiled
@@ -83,4 +84,4 @@ def _videos_of(similar: Int64, weight: Float64, viewers: Viewers) -> tuple[Int64
             if viewers.worth[row] > 0:
                 part = weight[j] * viewers.worth[row]
                 n_found = add_to(sums, n_found, viewers.item_id[row], part)
-    return sums.found[:n_found], sums.total[:n_found]
+    return found_in(sums, n_found)
