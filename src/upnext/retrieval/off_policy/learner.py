@@ -130,7 +130,7 @@ class OffPolicyLearner:
 
     def _digest(self, material: Material) -> str:
         showings, config = material.showings, self.config.model_dump_json()
-        arrays = {
+        arrays: dict[str, Array] = {
             "item": showings.item_id, "user": showings.user, "time": showings.time_us,
             "flags": showings.flags, "watch": showings.watch_s, "content": material.content,
             "premium": material.videos.is_premium,
