@@ -17,6 +17,7 @@ from upnext.retrieval.config import TRAINED, RetrievalConfig
 from upnext.retrieval.generator import GeneratorLearner
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material
+from upnext.retrieval.off_policy.learner import OffPolicyLearner
 from upnext.settings.settings import Settings
 
 SNAPSHOT = "snapshot.npz"
@@ -64,6 +65,8 @@ def learner_of(
 ) -> GeneratorLearner:
     """The learner of a trained generator, its settings with `shared` (seed, device, epochs) put in."""
     match name:
+        case "off_policy":
+            return OffPolicyLearner(config.off_policy.model_copy(update=shared), folder=folder)
         case _:
             raise AssertionError(f"no learner of generator {name!r}")
 

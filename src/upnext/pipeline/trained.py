@@ -13,11 +13,14 @@ from upnext.retrieval.generator import Generator
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.nearest import Embeds
+from upnext.retrieval.off_policy.generator import OffPolicyGenerator
 
 
 def generator_of(name: str, folder: Path) -> Generator:
     """The generator that a training job exported under this name."""
     match name:
+        case "off_policy":
+            return OffPolicyGenerator(folder)
         case _:
             raise AssertionError(f"no generator {name!r}")
 

@@ -6,7 +6,11 @@ from typing import Annotated, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-TRAINED: Final[tuple[str, ...]] = ()  # sources that learn, besides the two-tower network
+from upnext.retrieval.off_policy.config import OffPolicyConfig
+
+TRAINED: Final[tuple[str, ...]] = (
+    "off_policy",
+)  # sources that learn, besides the two-tower network
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -181,4 +185,7 @@ class RetrievalConfig(BaseModel):
     )
     item_to_item: ItemToItemConfig = Field(
         default_factory=ItemToItemConfig, description="watched together"
+    )
+    off_policy: OffPolicyConfig = Field(
+        default_factory=OffPolicyConfig, description="a policy learned from logged choices"
     )

@@ -111,7 +111,9 @@ class ByScore:
 
     def begin(self, platform: Platform, day: int) -> PageMaker:
         """What fills the pages of a day."""
-        score = np.where(np.isin(np.arange(len(self.score)), platform.published(day)), self.score, -np.inf)
+        score = np.where(
+            np.isin(np.arange(len(self.score)), platform.published(day)), self.score, -np.inf
+        )
         return _best_unseen(platform, np.tile(score, (platform.world.n_viewers, 1)))
 
 

@@ -59,6 +59,8 @@ class OffPolicyLearner:
         start_from: a snapshot to fine-tune; videos may have come since. stop_after ends a training that is to be resumed.
         Raises InvalidInput for fewer than two actions, no reward at all, or a checkpoint of other data or another config."""
         progress = progress or NoProgress()
+        if int(material.showings.item_id.max(initial=-1)) >= material.n_items:
+            raise expected("showings", f"videos below {material.n_items}", "a later one")
         is_action = actions_of(material.showings, self.config)
         reward = rewards_of(material, self.config.reward)
         n_rewarded = int((is_action & (np.nan_to_num(reward) != 0)).sum())

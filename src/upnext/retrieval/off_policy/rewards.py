@@ -116,8 +116,7 @@ def _beyond_usual(showings: Showings, outcome: Float64, row: Int64, weight: Floa
     A platform's days go up and down, and viewers differ more than anything that one video does to them."""
     day = np.unique(showings.time_us[row] // DAY_US, return_inverse=True)[1]
     user = showings.user[row]
-    mass = [np.bincount(group, weight) for group in (day, user)]
-    mass[1] = mass[1] + PRIOR_OF_VIEWER
+    mass = (np.bincount(day, weight), np.bincount(user, weight) + PRIOR_OF_VIEWER)
     left = outcome[row].astype(np.float64)
     for _ in range(N_SWEEPS):
         for group, total in zip((day, user), mass):
