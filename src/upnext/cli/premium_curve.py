@@ -84,7 +84,7 @@ def run(asked: Asked, out: Console, err: Console) -> None:
     )
     end_us = int(showings.time_us.max(initial=0))
     from_us = instant_us(asked.since) if asked.since else end_us - DAY_US
-    encoder = ContentEncoder.load(releases.open(current).file("content"))
+    encoder = ContentEncoder.load(releases.open(current).path / "content")
     content = encoder.encode_table(view.table())
     codes = VideoCodes.of(view, np.arange(len(content)))
     codes = replace(codes, is_premium=_marked(asked.premium, view, codes))

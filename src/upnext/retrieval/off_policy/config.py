@@ -68,7 +68,9 @@ class OffPolicyConfig(BaseModel):
         60, description="latest showings that make the state"
     )
     id_dropout: Share = Field(0.1, description="chance that a video is seen by content alone")
-    label_histories: bool = Field(True, description="imported untimed showings are examples too")
+    label_histories: bool = Field(
+        False, description="imported untimed showings are actions too, of a policy at no known time"
+    )
     n_uniform: Positive = Field(
         1024, description="uniform negatives of a step; no more videos than this are all scored"
     )
