@@ -12,7 +12,7 @@ from off_policy_world import (
     material_from,
     showings_from,
 )
-from retrieval_world import query_of
+from retrieval_world import NOW_US, query_of
 
 from upnext.core.errors import InvalidInput
 from upnext.core.types import Flag
@@ -25,7 +25,7 @@ LOGGING = np.array([0.62, 0.2, 0.1, 0.05, 0.03])
 P_REWARD = np.array([0.3, 0.25, 0.2, 0.5, 0.1])  # arm 3 is the best, and one showing in twenty
 BEST, LIKED = 3, RewardConfig(shown=0, click=0, relevant=1, completed=1)
 ARMS = SMALL.model_copy(
-    update={"reward": LIKED, "cap": 1e6, "epochs": 22, "batch_size": 1_000, "learning_rate": 0.05}
+    update={"reward": LIKED, "cap": 1e6, "epochs": 35, "batch_size": 1_000, "learning_rate": 0.05}
 )
 
 
@@ -48,7 +48,7 @@ def learned(material, **changes):
 @pytest.fixture(scope="module")
 def arms():
     torch.set_num_threads(1)
-    return material_from(armed_log(4_000, LOGGING, P_REWARD), 5)
+    return material_from(armed_log(2_000, LOGGING, P_REWARD, seed=1), 5)
 
 
 @pytest.mark.parametrize("objective", ["softmax", "reinforce"])
@@ -61,8 +61,8 @@ def test_corrected_training_finds_the_best_arm(arms, correction, objective):
     assert regret < 0.01 * (P_REWARD[BEST] - P_REWARD[LOGGING.argmax()])
     if objective == "reinforce":  # the policy itself goes there
         assert P_REWARD[BEST] - policy @ P_REWARD < 0.01 * (P_REWARD[BEST] - P_REWARD[0])
-    else:  # in proportion to the rewards, up to what 200 showings of an arm tell: 3 standard errors
-        assert np.abs(policy - P_REWARD / P_REWARD.sum()).max() < 0.09
+    else:  # in proportion to the rewards, up to what 100 showings of an arm tell: 3 standard errors
+        assert np.abs(policy - P_REWARD / P_REWARD.sum()).max() < 0.12
     assert figures["mean_weight"] == pytest.approx(1, abs=0.03)
 
 
@@ -77,10 +77,12 @@ def test_uncorrected_training_goes_where_the_logging_policy_went(arms, objective
 
 def test_logged_propensities_are_used_where_they_are_known():
     """A log that says its propensities are uniform, which is false, is believed: training is as uncorrected."""
-    log = armed_log(4_000, LOGGING, P_REWARD)
-    truth = learned(material_from(armed_log(4_000, LOGGING, P_REWARD, with_propensity=True), 5))
+    log = armed_log(2_000, LOGGING, P_REWARD, seed=1)
+    truth = learned(
+        material_from(armed_log(2_000, LOGGING, P_REWARD, seed=1, with_propensity=True), 5)
+    )
     said = showings_from(
-        log.user, log.item_id, log.time_us, flags=log.flags, propensity=np.full(4_000, 0.2)
+        log.user, log.item_id, log.time_us, flags=log.flags, propensity=np.full(2_000, 0.2)
     )
     believed, _ = learned(material_from(said, 5))
     assert policy_of(truth[0]).argmax() == BEST
@@ -93,7 +95,7 @@ def test_the_learned_propensities_follow_the_viewers_context_and_counts_cannot()
 
     The log loss of the truth is its entropy; a learned one within .02 nats is closer than counts by ten times."""
     logging = np.array([[0.7, 0.1, 0.1, 0.05, 0.05], [0.05, 0.05, 0.1, 0.1, 0.7]])
-    material = material_from(armed_log(4_000, logging, P_REWARD), 5)
+    material = material_from(armed_log(2_000, logging, P_REWARD, seed=1), 5)
     _, figures = learned(material)
     entropy = -(logging * np.log(logging)).sum(1).mean()
     mixed = logging.mean(0)
@@ -163,7 +165,9 @@ def test_viewers_get_the_videos_of_their_taste(served):
     _, generator, videos = served
     for taste in range(N_TASTES):
         items = np.arange(taste, N_ITEMS, N_TASTES)[:4]
-        score = videos @ generator.vectors(query_of(items=items))[0]
+        query = query_of(items=items)
+        query.user.history.time_us[:] = NOW_US - np.arange(4, 0, -1) * DAY_US // 8
+        score = videos @ generator.vectors(query)[0]
         score[items] = -np.inf
         assert set(np.argsort(-score)[:5] % N_TASTES) == {taste}
 

@@ -8,7 +8,7 @@ watched most is regretted: a reward of the moment fills pages with it, and one t
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Final
@@ -41,6 +41,10 @@ REWARDS: Final[Mapping[str, RewardConfig]] = {
     "return": RewardConfig(kind="return", horizon_h=24.0),
     "incremental": RewardConfig(kind="incremental"),
 }
+CONFIG: Final = OffPolicyConfig(
+    embedding_size=16, input_size=16, state_size=8, content_hidden=16, n_history=20, epochs=1,
+    id_dropout=0.0, batch_size=512, temperature=0.1, learning_rate=0.02,
+)  # fmt: skip
 _PAGE_US: Final = SECOND_US  # between two slots of a page, so that a session stays one
 
 
@@ -50,9 +54,9 @@ class Plan:
 
     world: str = "clickbait"
     n_videos: int = 300
-    n_logged: int = 12_000  # viewers of the log
+    n_logged: int = 8_000  # viewers of the log
     log_days: int = 7
-    n_viewers: int = 1_000  # fresh ones, whose pages are filled
+    n_viewers: int = 400  # fresh ones, whose pages are filled
     days: int = 7
     seed: int = 0
 
@@ -85,7 +89,7 @@ class ByVectors:
         hidden = np.ones(platform.world.n_videos, np.bool_)
         hidden[platform.published(day)] = False
         score[:, hidden] = -np.inf
-        return _best_unseen(platform, score)
+        return best_unseen(platform, score)
 
     def _vectors(self, platform: Platform, day: int) -> Float32:
         """float32[u, d] of all viewers."""
@@ -103,21 +107,7 @@ class ByVectors:
         return vectors
 
 
-@dataclass(frozen=True)
-class ByScore:
-    """Fills pages with the unseen videos of the highest score, the same for everybody."""
-
-    score: Float32  # [v]
-
-    def begin(self, platform: Platform, day: int) -> PageMaker:
-        """What fills the pages of a day."""
-        score = np.where(
-            np.isin(np.arange(len(self.score)), platform.published(day)), self.score, -np.inf
-        )
-        return _best_unseen(platform, np.tile(score, (platform.world.n_viewers, 1)))
-
-
-def _best_unseen(platform: Platform, score: Float32) -> PageMaker:
+def best_unseen(platform: Platform, score: Float32) -> PageMaker:
     """Pages of the highest scores float32[u, v] that are finite, among what a viewer may be shown and was not shown before."""
     keep = unseen(platform)
 
@@ -215,18 +205,18 @@ def played(plan: Plan, reward: str, policy: Policy, rounds: list[Round]) -> Kept
 
 def study(
     plan: Plan,
-    config: OffPolicyConfig,
+    config: OffPolicyConfig = CONFIG,
     rewards: Mapping[str, RewardConfig] = REWARDS,
     progress: Progress | None = None,
 ) -> list[Kept]:
-    """One line per reward, and first that of uniform chance."""
-    from upnext.retrieval.off_policy.learner import OffPolicyLearner
+    """One line per reward, and first that of uniform chance. Raises InvalidInput for sizes that can't be."""
+    from upnext.retrieval.off_policy.learner import OffPolicyLearner  # torch: for training alone
 
     progress = progress or NoProgress()
     material = logged_material(plan)
     lines = [played(plan, "uniform chance", Random(), [])]
     for name, reward in rewards.items():
-        learner = OffPolicyLearner(replace_reward(config, reward))
+        learner = OffPolicyLearner(config.model_copy(update={"reward": reward}))
         learner.learn(material, progress=progress)
         with TemporaryDirectory() as folder:
             learner.export(Path(folder))
@@ -236,11 +226,7 @@ def study(
     return lines
 
 
-def replace_reward(config: OffPolicyConfig, reward: RewardConfig) -> OffPolicyConfig:
-    """The config with another reward."""
-    return config.model_copy(update={"reward": reward})
-
-
 def _platform(plan: Plan, n_viewers: int, days: int) -> Platform:
-    knobs = replace(world_of(plan.world).knobs, upload_days=60.0)
+    """The plan's videos with so many viewers, who are others for another number."""
+    knobs = world_of(plan.world).knobs
     return Platform(World.make(n_viewers, plan.n_videos, plan.seed, knobs=knobs), days=days)

@@ -13,6 +13,7 @@ _BITS: Final = (
     Flag.CLICK, Flag.WATCHED_HALF, Flag.COMPLETED, Flag.LIKE, Flag.DISLIKE, Flag.SHARE,
     Flag.COMMENT, Flag.FOLLOW, Flag.NOT_INTERESTED, Flag.SKIPPED, Flag.LONG_VIEW, Flag.WATCHED,
 )  # fmt: skip
+MONTH_H: Final = 720.0
 N_STEP: Final = len(_BITS) + 1
 
 
@@ -26,7 +27,7 @@ def step_columns(flags: UInt16, watch_s: Float32) -> Float32:
 
 
 def idle_column(time_us: Array, last_us: Array) -> Float32:
-    """float32[...]: the log of the hours since the last showing; 0 where either time is not known."""
+    """float32[...]: the log of the hours since the last showing, a month at most; 0 where either time is not known."""
     known = (np.asarray(last_us) > 0) & (np.asarray(time_us) > 0)
-    hours = np.maximum(np.asarray(time_us) - np.asarray(last_us), 0) / HOUR_US
+    hours = np.clip((np.asarray(time_us) - np.asarray(last_us)) / HOUR_US, 0, MONTH_H)
     return np.where(known, np.log1p(hours) / 5, 0).astype(np.float32)
