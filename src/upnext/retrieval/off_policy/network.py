@@ -45,6 +45,7 @@ class RecurrentState(nn.Module):
     def __init__(self, config: OffPolicyConfig) -> None:
         super().__init__()
         self.step = nn.Linear(N_STEP, config.input_size)
+        nn.init.zeros_(self.step.weight)  # feedback that training never sees must say nothing
         self.gru = nn.GRU(config.input_size, config.state_size, batch_first=True)
 
     def forward(self, inputs: Tensor, steps: Tensor) -> Tensor:
