@@ -78,6 +78,8 @@ def run(asked: Asked, out: Console, err: Console) -> None:
         raise InvalidInput(
             f"premium-curve needs the train extra: pip install 'upnext[train]' ({error})"
         ) from error
+    codes = VideoCodes.of(view, np.arange(view.n_items))
+    codes = replace(codes, is_premium=_marked(asked.premium, view, codes))
     until_us = instant_us(asked.until) if asked.until else None
     showings = showings_of(
         log, view, settings.features, before_us=until_us, slates=slate_slots(log)
@@ -86,8 +88,6 @@ def run(asked: Asked, out: Console, err: Console) -> None:
     from_us = instant_us(asked.since) if asked.since else end_us - DAY_US
     encoder = ContentEncoder.load(releases.open(current).path / "content")
     content = encoder.encode_table(view.table())
-    codes = VideoCodes.of(view, np.arange(len(content)))
-    codes = replace(codes, is_premium=_marked(asked.premium, view, codes))
     words = ContextEncoder(vocabulary_of(showings.before(from_us)))
     window = Window(showings, from_us, until_us, max_users=asked.users)
     listed = view.status[: len(content)] == VIDEO_STATUSES.index("active")
