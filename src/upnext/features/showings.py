@@ -146,12 +146,12 @@ def _propensities(
     joined: Joined, events: pl.DataFrame, slates: pl.DataFrame | None
 ) -> Float32 | None:
     """float32[m]: the propensity of the slot that each showing was, as it was logged; None where slates say nothing of slots."""
-    if slates is None or not {"item_id", "propensity"} <= set(slates.columns):
+    keys = ["request_id", "user_id", "item_id"]
+    if slates is None or not {*keys, "propensity"} <= set(slates.columns):
         return None
     said = events.select("request_id", "user_id").with_columns(pl.all().cast(pl.String))
     timed = joined.event >= 0
     shown = said[joined.event[timed]].with_columns(item_id=pl.Series(joined.item_id[timed]))
-    keys = ["request_id", "user_id", "item_id"]
     slots = slates.select(*keys, "propensity").unique(keys, keep="first", maintain_order=True)
     found = shown.join(slots, on=keys, how="left", maintain_order="left")
     propensity = np.full(len(joined.item_id), np.nan, np.float32)
