@@ -12,6 +12,7 @@ START_US = 1_700_000_000_000_000
 MINUTE_US, HOUR_US, DAY_US = 60_000_000, 3_600_000_000, 86_400_000_000
 ENCODER = ContextEncoder(Vocabulary.learn({"surface": ["home", "shorts"]}))
 SMALL = OffPolicyConfig(
+    correction="learned",
     embedding_size=12, input_size=10, state_size=8, content_hidden=14, n_history=6, id_dropout=0.0,
     learning_rate=0.02, reg=0.0, batch_size=256, temperature=0.25,
 )  # fmt: skip

@@ -42,6 +42,7 @@ REWARDS: Final[Mapping[str, RewardConfig]] = {
     "incremental": RewardConfig(kind="incremental"),
 }
 CONFIG: Final = OffPolicyConfig(
+    correction="learned",
     embedding_size=16, input_size=16, state_size=8, content_hidden=16, n_history=20, epochs=1,
     id_dropout=0.0, batch_size=512, temperature=0.1, learning_rate=0.02,
 )  # fmt: skip

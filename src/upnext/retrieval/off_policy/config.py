@@ -47,7 +47,7 @@ class OffPolicyConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     correction: Literal["none", "counts", "learned"] = Field(
-        "learned", description="propensities: none, smoothed counts, or the network's second head"
+        "none", description="propensities: none, smoothed counts, or the network's second head"
     )
     objective: Literal["softmax", "reinforce"] = Field(
         "softmax", description="rewards over propensities weigh log pi, or pi over propensity does"
