@@ -55,7 +55,7 @@ def test_every_command_that_readme_and_docs_name_exists() -> None:
     pages = ["README.md", "CHANGELOG.md", *(f"docs/{p.name}" for p in DOCS.glob("*.md"))]
     for name in pages:
         for block in re.findall(r"`([^`]+)`", _text(name)) + _text(name).splitlines():
-            said = re.match(r"upnext ([a-z]+)\b", block.strip())
+            said = re.match(r"upnext ([a-z]+(?:-[a-z]+)*)\b", block.strip())
             if said:
                 assert said[1] in known, f"{name}: upnext {said[1]}"
 

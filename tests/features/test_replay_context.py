@@ -90,3 +90,26 @@ def test_a_moment_has_its_slate_s_context_and_else_its_impression_s() -> None:
     assert {moment.surface for moment in moments} == {"upnext"}
     plain = showings_of(log, VIEW).moments
     assert [tuple(getattr(moment, name) for name in names) for moment in plain] == [said] * 3
+
+
+def test_a_showing_has_the_propensity_of_its_viewers_own_slot_and_feedback_changes_none() -> None:
+    slots = pl.DataFrame(
+        {
+            "request_id": ["a", "a", "b"], "user_id": ["u1", "u1", "another"], "item_id": [6, 7, 7],
+            "time_us": [START_US] * 3, "propensity": [0.5, 0.25, 0.75],
+        }
+    )  # fmt: skip
+    shown = [impression("a"), impression("b", at=2.0), impression(None, at=3.0)]
+    found = showings_of(log_of(*shown), VIEW, slates=slots)
+    users = [found.user_ids[row] for row in found.user]
+    later = event("like", item=7, at=9.0, request_id="a")
+    again = showings_of(log_of(*shown, later), VIEW, slates=slots)
+    assert found.propensity is not None
+    assert users == ["u1"] * 3
+    assert np.array_equal(found.propensity, [0.25, np.nan, np.nan], equal_nan=True)
+    assert again.propensity is not None
+    assert np.array_equal(found.propensity, again.propensity, equal_nan=True)
+    early = found.before(int(found.time_us[1]))
+    assert early.propensity is not None
+    assert early.propensity.tolist() == [0.25]
+    assert showings_of(log_of(*shown), VIEW).propensity is None

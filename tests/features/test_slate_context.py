@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from upnext.events import LogEnd, PastLog, SlateRecord, SqliteEventLog
-from upnext.features.slate_context import COLUMNS, one_a_request, slate_contexts
+from upnext.features.slate_context import COLUMNS, one_a_request, slate_contexts, slate_slots
 
 
 def slate(request_id: str, time_us: int, **told: object) -> SlateRecord:
@@ -63,4 +63,14 @@ def test_the_slots_of_a_request_are_one_row_and_columns_that_are_missing_are_nul
     found = one_a_request(slots)
     assert found.select("request_id", "time_us", "logged_in").rows() == [
         ("b", 4, None), ("a", 5, None),
+    ]  # fmt: skip
+
+
+def test_every_logged_slot_is_a_row_with_its_propensity(log: SqliteEventLog) -> None:
+    assert slate_slots(log).rows() == []
+    log.append([], [slate("a", 5), slate("b", 9)])
+    found = slate_slots(log)
+    assert found.columns == [*COLUMNS, "item_id", "propensity"]
+    assert found.select("request_id", "item_id", "propensity").rows() == [
+        ("a", 1, 1.0), ("a", 2, 1.0), ("b", 1, 1.0), ("b", 2, 1.0),
     ]  # fmt: skip

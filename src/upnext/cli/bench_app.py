@@ -180,3 +180,25 @@ def bench_sequence(
 
     config = ml_1m_config(settings or [])
     run(folder, work, config, Limits(resume, patience, minutes), as_json, *consoles())
+
+
+@bench_app.command("rewards")
+def bench_rewards(
+    world: Annotated[
+        str, typer.Option(help="A named world, see `upnext simulate --list`.")
+    ] = "clickbait",
+    viewers: Annotated[int, typer.Option(help="Viewers of the log.")] = 8_000,
+    videos: Annotated[int, typer.Option(help="Videos of the world.")] = 300,
+    days: Annotated[
+        int,
+        typer.Option(min=2, help="Days of the log, and of the pages that each generator fills."),
+    ] = 7,
+    seeds: Annotated[int, typer.Option(help="Worlds, of seeds 0, 1 and so on.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """Generators trained on one log by immediate, delayed and incremental rewards, each with fresh viewers."""
+    from upnext.cli.bench_rewards import run
+    from upnext.simulate.reward_study import Plan
+
+    plan = Plan(world, videos, viewers, days, days=days)
+    run(plan, seeds, as_json, *consoles())

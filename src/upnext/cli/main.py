@@ -12,6 +12,7 @@ from rich.console import Console
 from upnext.cli.bench_app import bench_app
 from upnext.cli.experiment_app import experiment_app
 from upnext.cli.options import Config, Json, consoles
+from upnext.cli.premium_app import premium_curve
 from upnext.cli.release_app import release_app
 from upnext.core.errors import InvalidInput, UpNextError
 
@@ -25,6 +26,7 @@ app = typer.Typer(
 app.add_typer(release_app, name="release")
 app.add_typer(experiment_app, name="experiment")
 app.add_typer(bench_app, name="bench")
+app.command("premium-curve")(premium_curve)
 
 
 def _refuse(mode: str, given: dict[str, bool]) -> None:

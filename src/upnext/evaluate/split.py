@@ -253,4 +253,5 @@ def _rows(showings: Showings, mask: Bool) -> Showings:
         showings.user_ids,
         showings.moments,
         searches,
+        None if showings.propensity is None else showings.propensity[mask],
     )

@@ -44,6 +44,9 @@ class Showings:
     user_ids: tuple[str, ...]  # [u]
     moments: Sequence[Moment]  # the contexts in which something was shown
     searches: dict[int, tuple[Int64, Int64]]  # user row -> (time_us[s] ascending, token hash[s])
+    propensity: Float32 | None = (
+        None  # [m] P(the slot held this video), NaN where not logged; None: nowhere
+    )
 
     def __len__(self) -> int:
         return len(self.item_id)
@@ -64,6 +67,7 @@ class Showings:
             self.user_ids,
             self.moments,
             searches,
+            None if self.propensity is None else self.propensity[keep],
         )
 
     def starts(self) -> Int64:
@@ -81,7 +85,8 @@ def showings_of(
 ) -> Showings:
     """Every showing of the log and of the stored histories; with `before_us`, as known strictly before that instant.
 
-    `slates`: columns of core.columns.SLATES; a moment whose impression names one of them has that slate's context.
+    `slates`: columns of core.columns.SLATES; a moment whose impression names one of them has that slate's context, and a showing
+    the propensity of its slot where the columns item_id and propensity are among them (slate_context.slate_slots).
     Events count in order of time (ties in order of the log), so feedback that was logged late still joins its showing."""
     events = events_by_time(log, before_us)
     joined = join_feedback(events, log.histories(), config)
@@ -96,6 +101,7 @@ def showings_of(
         joined.user_ids,
         moments,
         _searches(joined, events),
+        _propensities(joined, events, slates),
     )
 
 
@@ -134,6 +140,23 @@ def _told(said: pl.DataFrame, slates: pl.DataFrame | None) -> pl.DataFrame:
         for name in ("device", "country")
     }
     return joined.with_columns(**told).select(WORDS)
+
+
+def _propensities(
+    joined: Joined, events: pl.DataFrame, slates: pl.DataFrame | None
+) -> Float32 | None:
+    """float32[m]: the propensity of the slot that each showing was, as it was logged; None where slates say nothing of slots."""
+    keys = ["request_id", "user_id", "item_id"]
+    if slates is None or not {*keys, "propensity"} <= set(slates.columns):
+        return None
+    said = events.select("request_id", "user_id").with_columns(pl.all().cast(pl.String))
+    timed = joined.event >= 0
+    shown = said[joined.event[timed]].with_columns(item_id=pl.Series(joined.item_id[timed]))
+    slots = slates.select(*keys, "propensity").unique(keys, keep="first", maintain_order=True)
+    found = shown.join(slots, on=keys, how="left", maintain_order="left")
+    propensity = np.full(len(joined.item_id), np.nan, np.float32)
+    propensity[timed] = found.get_column("propensity").fill_null(np.nan).to_numpy()
+    return propensity
 
 
 def _searches(joined: Joined, events: pl.DataFrame) -> dict[int, tuple[Int64, Int64]]:

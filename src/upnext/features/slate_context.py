@@ -23,6 +23,11 @@ COLUMNS: Final = ("request_id", "user_id", "time_us", *CONTEXT)
 _OF_RECORD: Final = attrgetter(*COLUMNS)
 _EMPTY: Final = pl.DataFrame(pl.from_arrow(SLATES.empty_table().select(COLUMNS)))
 
+_SLOT: Final = {
+    "item_id": pl.lit(None, pl.Int64),
+    "propensity": pl.lit(None, pl.Float64),
+}
+
 
 class SlateScan(Protocol):
     """A log's answers in order (events.SqliteEventLog, events.PastLog)."""
@@ -38,6 +43,22 @@ def slate_contexts(log: SlateScan) -> pl.DataFrame:
     for records in log.scan_slates():
         rows = [_OF_RECORD(record) for record in records]
         parts.append(pl.DataFrame(rows, schema=_EMPTY.schema, orient="row"))
+    return pl.concat(parts)
+
+
+def slate_slots(log: SlateScan) -> pl.DataFrame:
+    """COLUMNS, item_id and propensity, one row per logged slot in order of the log; empty without any."""
+    parts = [_EMPTY.with_columns(**_SLOT)]
+    for records in log.scan_slates():
+        rows = [_OF_RECORD(record) for record in records]
+        pages = pl.DataFrame(rows, schema=_EMPTY.schema, orient="row").with_columns(
+            item_id=pl.Series([record.item_id for record in records], dtype=pl.List(pl.Int64)),
+            propensity=pl.Series(
+                [record.propensity for record in records], dtype=pl.List(pl.Float64)
+            ),
+        )
+        full = pages.filter(pl.col("item_id").list.len() > 0)
+        parts.append(full.explode("item_id", "propensity"))
     return pl.concat(parts)
 
 

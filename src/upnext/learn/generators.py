@@ -23,6 +23,7 @@ from upnext.retrieval.factorisation.warp_learner import WarpLearner
 from upnext.retrieval.generator import GeneratorLearner
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material
+from upnext.retrieval.off_policy.learner import OffPolicyLearner
 from upnext.retrieval.sequence.learner import SequenceLearner
 from upnext.retrieval.viewers import viewers_of
 from upnext.retrieval.word_index import WordIndex, texts_of_columns
@@ -81,6 +82,8 @@ def learner_of(
             return ContentProfileLearner(config.content_profile)
         case "sequence":
             return SequenceLearner(config.sequence.model_copy(update=shared), folder=folder)
+        case "off_policy":
+            return OffPolicyLearner(config.off_policy.model_copy(update=shared), folder=folder)
         case _:
             raise AssertionError(f"no learner of generator {name!r}")
 

@@ -40,6 +40,7 @@ from upnext.events.past_log import PastLog
 from upnext.features.context import ContextEncoder, Vocabulary
 from upnext.features.counters import CounterTable
 from upnext.features.showings import Showings, showings_of
+from upnext.features.slate_context import slate_slots
 from upnext.learn.blend import fit_blend
 from upnext.learn.cbow import learn_tag_vectors
 from upnext.learn.export_text import title_encoder
@@ -171,7 +172,11 @@ class Training:
 
     def _showings(self, until_us: int | None) -> Showings:
         self._progress.start("read the log", None, "showings")
-        showings = showings_of(self._log, self._view, self._settings.features, before_us=until_us)
+        # off-policy training reads the propensities of the slots that we served
+        slates = slate_slots(self._log) if "off_policy" in asked_for(self._settings) else None
+        showings = showings_of(
+            self._log, self._view, self._settings.features, before_us=until_us, slates=slates
+        )
         self._progress.advance(len(showings))
         self._progress.done()
         if len(showings) < FEW_SHOWINGS:

@@ -17,6 +17,7 @@ from upnext.retrieval.generator import Generator
 from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.nearest import Embeds
+from upnext.retrieval.off_policy.generator import OffPolicyGenerator
 from upnext.retrieval.sequence.generator import SequenceGenerator
 
 
@@ -31,6 +32,8 @@ def generator_of(name: str, folder: Path) -> Generator:
             return ContentProfileGenerator(folder)
         case "sequence":
             return SequenceGenerator(folder)
+        case "off_policy":
+            return OffPolicyGenerator(folder)
         case _:
             raise AssertionError(f"no generator {name!r}")
 

@@ -7,10 +7,13 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from upnext.retrieval.factorisation.config import FactorisationConfig, WarpConfig
+from upnext.retrieval.off_policy.config import OffPolicyConfig
 from upnext.retrieval.sequence.config import SequenceConfig
 from upnext.retrieval.two_tower.config import TwoTowerConfig
 
-TRAINED: Final = ("sequence", "factorisation", "warp", "content_profile")  # besides two towers
+TRAINED: Final = (
+    "sequence", "factorisation", "warp", "off_policy", "content_profile",
+)  # sources that learn, besides the two-tower network  # fmt: skip
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -227,4 +230,7 @@ class RetrievalConfig(BaseModel):
     user_knn: UserKnnConfig = Field(default_factory=UserKnnConfig, description="of similar viewers")
     content_profile: ContentProfileConfig = Field(
         default_factory=ContentProfileConfig, description="like what was liked"
+    )
+    off_policy: OffPolicyConfig = Field(
+        default_factory=OffPolicyConfig, description="a policy learned from logged choices"
     )

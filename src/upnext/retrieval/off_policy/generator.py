@@ -1,0 +1,99 @@
+"""The policy as it serves: a viewer's vector per request, a new video's vector from its content. No torch.
+
+The item table is memory-mapped copy-on-write, and a video that came later gets its own row in this process, so that histories that hold it count it.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+
+from upnext.core.errors import expected
+from upnext.core.types import Float32, Int64, Query
+from upnext.features.context import ContextEncoder, Moment, Vocabulary
+from upnext.retrieval.material import VideoCodes
+from upnext.retrieval.off_policy.config import OffPolicyConfig
+from upnext.retrieval.off_policy.step import idle_column, step_columns
+
+
+class OffPolicyGenerator:
+    """Embeds viewers as they are now, and videos that the release does not know."""
+
+    def __init__(self, folder: Path) -> None:
+        """folder: what OffPolicyLearner.export wrote."""
+        meta = json.loads((folder / "generator.json").read_text())
+        self.config = OffPolicyConfig.model_validate(meta["config"])
+        self.n_content = int(meta["n_content"])
+        self._context = ContextEncoder(Vocabulary.from_json(meta["vocabulary"]))
+        self._inputs = np.asarray(np.load(folder / "item_inputs.npy", mmap_mode="c"))
+        self._later: dict[int, Float32] = {}
+        self._state = _session(folder / "state.onnx")
+        self._item = _session(folder / "item_tower.onnx")
+
+    @property
+    def embedding_size(self) -> int:
+        """The size of the vectors that are compared."""
+        return self.config.embedding_size
+
+    def vectors(self, query: Query) -> Float32:
+        """float32[1, d], L2-normalised: the viewer of a query, one of whom nothing is known included."""
+        history = query.user.history.last(self.config.n_history)
+        known = np.fromiter(
+            (i < len(self._inputs) or i in self._later for i in history.item_id.tolist()),
+            np.bool_, len(history),
+        )  # fmt: skip
+        history = history.where(known)
+        moment = Moment.of(query.request, query.user.profile)
+        context = np.zeros((1, self._context.size + 1), np.float32)
+        context[:, :-1] = self._context.encode([moment])
+        if len(history):
+            context[0, -1] = idle_column(np.asarray(moment.time_us), history.time_us[-1:])[0]
+        found: Float32 = self._state.run(
+            None,
+            {
+                "inputs": _begun(self._input_rows(history.item_id)),
+                "steps": _begun(step_columns(history.flags, history.watch_s)),
+                "context": context,
+            },
+        )[0]
+        return found
+
+    def bring(self, item_id: Int64, content: Float32, codes: VideoCodes) -> tuple[Int64, Float32]:
+        """(item_id, vectors float32[n, d]): every video has a vector, of its content.
+
+        Raises InvalidInput when the content has another size than the one trained with."""
+        if content.ndim != 2 or content.shape[1] != self.n_content:
+            raise expected("content", f"float32[n, {self.n_content}]", content.shape)
+        if not len(item_id):
+            return item_id, np.zeros((0, self.embedding_size), np.float32)
+        rows = np.ascontiguousarray(content, np.float32)
+        inputs, vectors = self._item.run(None, {"content": rows})
+        for item, row in zip(item_id.tolist(), inputs):
+            if item < len(self._inputs):
+                self._inputs[item] = row
+            else:
+                self._later[item] = row
+        return item_id, vectors
+
+    def _input_rows(self, item_id: Int64) -> Float32:
+        """float32[h, d_in] of known videos."""
+        old = item_id < len(self._inputs)
+        rows = self._inputs[np.where(old, item_id, 0)]
+        for place in np.flatnonzero(~old).tolist():
+            rows[place] = self._later[int(item_id[place])]
+        return rows
+
+
+def _begun(rows: Float32) -> Float32:
+    """float32[1, h + 1, n]: the rows after one of zeros, which stands for the beginning."""
+    return np.pad(rows, ((1, 0), (0, 0)))[None]
+
+
+def _session(path: Path) -> ort.InferenceSession:
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = 1
+    options.inter_op_num_threads = 1
+    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
