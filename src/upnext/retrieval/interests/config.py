@@ -17,7 +17,7 @@ class InterestsConfig(BaseModel):
 
     history_rows: Positive = Field(200, description="latest showings that are clustered at most")
     merge_cost: NotNegative = Field(
-        1.0,
+        2.0,
         description="two clusters whose merge costs more stay apart; two single videos cost their squared distance (0 to 4)",
     )
     decay_per_d: NotNegative = Field(

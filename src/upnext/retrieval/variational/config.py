@@ -39,7 +39,7 @@ class VariationalConfig(BaseModel):
     id_dropout: Share = Field(
         0.1, description="chance that a video is drawn from what its content says alone"
     )
-    beta: NotNegative = Field(1.0, description="weight of the Kullback-Leibler terms; 1: the ELBO")
+    beta: NotNegative = Field(0.1, description="weight of the Kullback-Leibler terms; 1: the ELBO")
     temperature: AboveZero = Field(0.07, description="divides inner products")
     n_uniform: Positive = Field(512, description="uniform negatives shared by a batch")
     n_queries: Positive = Field(3, description="query vectors of a request")

@@ -130,7 +130,8 @@ class VariationalLearner:
                 for group in optimiser.param_groups:
                     group["lr"] = self.config.learning_rate * rate
                 optimiser.zero_grad(set_to_none=True)
-            loss, figures = self._loss(batch, proposal, generator)
+            beta = self.config.beta * min(1.0, 2 * (epoch * n_steps + step) / (self.config.epochs * n_steps))
+            loss, figures = self._loss(batch, proposal, generator, beta)
             loss.backward()  # type: ignore[no-untyped-call]
             for optimiser in optimisers:
                 optimiser.step()
@@ -140,7 +141,7 @@ class VariationalLearner:
         return dict(zip(names, (total / n_steps).tolist(), strict=True))
 
     def _loss(
-        self, batch: Batch, proposal: Proposal, generator: torch.Generator
+        self, batch: Batch, proposal: Proposal, generator: torch.Generator, beta: float
     ) -> tuple[Tensor, Tensor]:
         """(the mean loss, float32[3]: it and the mean divergences of viewers and videos)."""
         network, device, n = self._built(), self._device, len(batch.weight)
@@ -170,7 +171,7 @@ class VariationalLearner:
         kl_video = kl_divergence(posterior, prior)[candidate[:n]]
         n_earlier = tensors["watched:is_there"].sum(1)
         n_examples = network.n_examples[items[candidate[:n]]]
-        bound = row_loss + self.config.beta * (kl_viewer / (n_earlier + 1) + kl_video / n_examples)
+        bound = row_loss + beta * (kl_viewer / (n_earlier + 1) + kl_video / n_examples)
         loss = (bound * tensors["weight"]).mean()
         figures = torch.stack([loss, kl_viewer.mean(), kl_video.mean()]).detach().cpu()
         return loss, figures

@@ -2,10 +2,11 @@
 
 u ~ N(mu_u, diag sigma_u^2), v ~ N(mu_v, diag sigma_v^2), and a viewer picks a video with probability softmax(u . v / temperature).
 
-A video's prior is what its content says: N(out(content_mlp(content)), s_v^2). Its posterior adds an id part to the mean, and to the precision
-what its examples tell: 1 / sigma_v^2 = 1 / s_v^2 + n_v * p(video), n_v examples of p >= 0 each, as a Gaussian's precision adds up. So a video
-without examples is its prior, and stays as uncertain as that. A viewer's prior is the average viewer N(m, s_u^2); the posterior is read off the
-pooled history, its variance at most the prior's. m, s_u and s_v are learned (empirical Bayes).
+A video's prior is what its content says: N(out(content_mlp(content)), diag s_v^2). Its posterior adds an id part to the mean. A viewer's
+prior is the average viewer N(m, diag s_u^2); the mean of the posterior is read off the pooled history. m, s_u and s_v are learned (empirical
+Bayes). Precisions add up as a Gaussian's do with n independent observations: 1 / sigma^2 = (1 + n p) / s^2, where n are a video's examples or
+the viewer's pooled showings and p >= 0, per dimension, is what the network finds one of them to tell. So who watched nothing, and a video that
+nobody was shown, are as uncertain as their priors.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class VideoSide(nn.Module):
         )
         self.out = nn.Linear(config.input_size, size)
         self.log_prior = nn.Parameter(torch.full((size,), -0.5 * torch.tensor(size).log().item()))
-        self.told = nn.Linear(config.input_size, size)  # to what one example tells, before softplus
+        self.told = nn.Linear(config.input_size, size)  # to p, before softplus
+        nn.init.constant_(self.told.bias, -4.0)  # a video has thousands of examples, or none
 
     def forward(self, content: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """(input vectors float32[n, d_in], means, stdevs float32[n, d]) of videos known by content alone."""
@@ -69,9 +71,7 @@ class VideoSide(nn.Module):
 
     def posterior(self, inputs: Tensor, n_examples: Tensor) -> Gaussian:
         """The Gaussians of whole input vectors float32[n, d_in], after n_examples float32[n] each."""
-        precision = (-2 * self.log_prior).exp()
-        precision = precision + n_examples[:, None] * functional.softplus(self.told(inputs))
-        return Gaussian(self.out(inputs), precision.rsqrt())
+        return Gaussian(self.out(inputs), _stdev(self.log_prior, n_examples, self.told(inputs)))
 
 
 class ViewerSide(nn.Module):
@@ -87,7 +87,8 @@ class ViewerSide(nn.Module):
             width_in = width
         self.layers = nn.Sequential(*layers)
         self.mean = nn.Linear(width_in, size, bias=False)
-        self.spread = nn.Linear(width_in, size)
+        self.told = nn.Linear(width_in, size)  # to p, before softplus
+        self.n_column = len(pooled_groups_of(config)) * config.input_size  # of the watched group
         self.prior_mean = nn.Parameter(torch.zeros(size))
         self.log_prior = nn.Parameter(torch.full((size,), -0.5 * torch.tensor(size).log().item()))
         first = self.layers[0]
@@ -99,12 +100,18 @@ class ViewerSide(nn.Module):
     def forward(self, row: Tensor) -> tuple[Tensor, Tensor]:
         """(mean, stdev) float32[b, d] of rows float32[b, f]."""
         hidden = self.layers(row)
-        share = torch.sigmoid(self.spread(hidden) + 1)  # of the prior's variance
-        return self.prior_mean + self.mean(hidden), self.log_prior.exp() * share.sqrt()
+        n_watched = torch.expm1(4 * row[:, self.n_column])
+        stdev = _stdev(self.log_prior, n_watched, self.told(hidden))
+        return self.prior_mean + self.mean(hidden), stdev
 
     def prior(self, n: int) -> Gaussian:
         """The average viewer, n times."""
         return Gaussian(self.prior_mean.expand(n, -1), self.log_prior.exp().expand(n, -1))
+
+
+def _stdev(log_prior: Tensor, n: Tensor, told: Tensor) -> Tensor:
+    """float32[b, d]: of the prior's log stdev float32[d], n float32[b] observations, and what each tells float32[b, d] before softplus."""
+    return log_prior.exp() * (1 + n[:, None] * functional.softplus(told)).rsqrt()
 
 
 class VariationalNetwork(nn.Module):
