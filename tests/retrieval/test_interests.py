@@ -9,6 +9,7 @@ from retrieval_world import DAY_US, NOW_US, history_of, query_of
 
 from upnext.core.errors import InvalidInput
 from upnext.core.types import Flag, Query, Request, User
+from upnext.features.vector_table import VectorTable
 from upnext.retrieval.interests.config import InterestsConfig
 from upnext.retrieval.interests.generator import (
     InterestsGenerator,
@@ -18,16 +19,6 @@ from upnext.retrieval.interests.generator import (
 from upnext.retrieval.interests.summary import decayed, importance_of, medoids_of, parts_of
 
 N_TOPICS, PER_TOPIC, SIZE = 20, 100, 24
-
-
-class OtherGenerator:
-    """The generator whose vectors are used: knows how to bring item 2000 and no other."""
-
-    embedding_size = SIZE
-
-    def bring(self, item_id, content, codes):
-        known = item_id == 2000
-        return item_id[known], content[known]
 
 
 @pytest.fixture(scope="module")
@@ -41,7 +32,7 @@ def topics():
 
 def generator_of(tmp_path, vectors, **settings):
     export_interests(InterestsConfig(**settings), tmp_path)
-    return InterestsGenerator(tmp_path, OtherGenerator(), vectors.copy())
+    return InterestsGenerator(tmp_path, VectorTable(vectors.copy()))
 
 
 def viewer_of(items, days_ago, flags=None, **request):
@@ -119,7 +110,7 @@ def test_query_vectors_are_those_of_videos_of_the_history_most_important_first(t
     assert found.size.tolist() == [5, 3, 2]
     assert found.importance.tolist() == [5, 3, 2]
     assert np.array_equal(generator.vectors(query), topics[found.item_id[:2]])
-    longer = InterestsGenerator(tmp_path, OtherGenerator(), 3 * topics)
+    longer = InterestsGenerator(tmp_path, VectorTable(3 * topics))
     assert np.array_equal(longer.vectors(query), 3 * topics[found.item_id[:2]])  # vectors as given
 
 
@@ -130,7 +121,9 @@ def test_what_was_watched_a_moment_ago_is_an_interest_of_the_next_request(tmp_pa
     after = generator.interests(viewer_of([*items, 900, 901], [30.0] * 20 + [0.0, 0.0]))
     assert (before.item_id // PER_TOPIC).tolist() == [0]
     assert (after.item_id // PER_TOPIC).tolist() == [0, 9]
-    hurried = generator_of(tmp_path, topics, merge_cost=4.0, decay_per_d=0.2)  # 20 exp(-6) = .05 < 2
+    hurried = generator_of(
+        tmp_path, topics, merge_cost=4.0, decay_per_d=0.2
+    )  # 20 exp(-6) = .05 < 2
     found = hurried.interests(viewer_of([*items, 900, 901], [30.0] * 20 + [0.0, 0.0]))
     assert (found.item_id // PER_TOPIC).tolist() == [9, 0]
 
@@ -170,20 +163,22 @@ def test_draws_are_in_proportion_to_importance_and_the_same_for_the_same_page():
     }
 
 
-def test_later_videos_are_brought_by_the_other_generator_and_count_in_histories(tmp_path, topics):
-    generator = generator_of(tmp_path, topics)
-    query = query_of(items=[2000])
+def test_later_videos_count_once_the_other_generator_has_put_them_into_its_table(tmp_path, topics):
+    export_interests(InterestsConfig(), tmp_path)
+    table = VectorTable(topics.copy())
+    generator = InterestsGenerator(tmp_path, table)
+    query, ids = query_of(items=[2000]), np.array([2000, 2001])
     assert len(generator.vectors(query)) == 0
-    content = np.vstack([topics[5], topics[6]])
-    ids, vectors = generator.bring(np.array([2000, 2001]), content, None)
-    assert ids.tolist() == [2000]
-    assert np.array_equal(vectors, content[:1])
-    assert np.array_equal(generator.vectors(query), content[:1])
+    assert len(generator.bring(ids, np.zeros((2, 3), np.float32), None)[0]) == 0
+    table.put(ids[:1], topics[5:6])
+    brought, vectors = generator.bring(ids, np.zeros((2, 3), np.float32), None)
+    assert brought.tolist() == [2000]
+    assert np.array_equal(vectors, topics[5:6])
+    assert np.array_equal(generator.vectors(query), topics[5:6])
+    assert generator.embedding_size == SIZE
 
 
-def test_vectors_of_another_size_and_foreign_folders_are_refused(tmp_path, topics):
-    with pytest.raises(InvalidInput, match=r"item vectors: expected \[n, 24\], got \(2000, 23\)"):
-        generator_of(tmp_path, topics[:, 1:])
+def test_a_foreign_folder_is_refused(tmp_path, topics):
     (tmp_path / "interests.json").write_text(json.dumps({"format": 99}))
     with pytest.raises(InvalidInput, match="expected format 1, got 99"):
-        InterestsGenerator(tmp_path, OtherGenerator(), topics)
+        InterestsGenerator(tmp_path, VectorTable(topics))

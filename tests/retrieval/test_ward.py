@@ -76,7 +76,7 @@ def test_a_planted_mixture_is_found_and_single_merges_of_nearest_points_would_no
     truth = rng.permutation(np.repeat(np.arange(5), 40))
     centre = 6 * rng.standard_normal((5, 8))
     points = (centre[truth] + 1.6 * rng.standard_normal((200, 8))).astype(np.float32)
-    kept, gone, cost = ward_merges(points, np.inf)
+    _, _, cost = ward_merges(points, np.inf)
     stop = np.sort(cost)[-5:-3].mean()  # between the last merge inside and the first across
     found = clusters_of(200, *ward_merges(points, stop)[:2])
     assert adjusted_rand(truth, found) > 0.95

@@ -16,11 +16,10 @@ from typing import Final
 import numpy as np
 
 from upnext.core.compiled import compiled
-from upnext.core.errors import InvalidInput, expected
+from upnext.core.errors import InvalidInput
 from upnext.core.randomness import rng_for
-from upnext.core.types import Array, Float32, Int64, Query, Request, UInt16
+from upnext.core.types import Float32, Int64, Query, Request, UInt16
 from upnext.features.vector_table import VectorTable
-from upnext.retrieval.generator import Generator
 from upnext.retrieval.interests.config import InterestsConfig
 from upnext.retrieval.interests.summary import decayed, importance_of, medoids_of, parts_of
 from upnext.retrieval.interests.ward import clusters_of, ward_merges
@@ -43,19 +42,17 @@ class Interests:
 class InterestsGenerator:
     """Query vectors from a history. Its videos' vectors are those of another generator of the release."""
 
-    def __init__(self, folder: Path, of: Generator, item_vectors: Array) -> None:
-        """folder: what `export_interests` wrote; item_vectors float32[n_items, d]: those of the generator `of`.
+    def __init__(self, folder: Path, vectors: VectorTable) -> None:
+        """folder: what `export_interests` wrote; vectors: the other generator's table, with what it brings in later.
 
-        Raises InvalidInput for vectors of another size than that generator's, or for a folder of another format."""
+        Raises InvalidInput for a folder of another format."""
         self.config = _config_of(folder / FILE)
-        if item_vectors.ndim != 2 or item_vectors.shape[1] != of.embedding_size:
-            raise expected("item vectors", f"[n, {of.embedding_size}]", item_vectors.shape)
-        self._of, self._vectors = of, VectorTable(item_vectors)
+        self._vectors = vectors
 
     @property
     def embedding_size(self) -> int:
         """d of the other generator."""
-        return self._of.embedding_size
+        return self._vectors.size
 
     def vectors(self, query: Query) -> Float32:
         """float32[q, d]: the medoids of at most n_queries interests; none for a viewer who watched nothing that has a vector."""
@@ -74,10 +71,10 @@ class InterestsGenerator:
         return Interests(item_id, self._vectors.rows(item_id), importance, size)
 
     def bring(self, item_id: Int64, content: Float32, codes: VideoCodes) -> tuple[Int64, Float32]:
-        """(ids int64[m], vectors float32[m, d]) as the other generator brings them; from now on histories that hold them count them."""
-        brought, vectors = self._of.bring(item_id, content, codes)
-        self._vectors.put(brought, vectors)
-        return brought, vectors
+        """(ids int64[m], vectors float32[m, d]) of those that the other generator, asked before, has put into its table."""
+        vectors = self._vectors.rows(item_id)
+        known = vectors.any(axis=1)
+        return item_id[known], vectors[known]
 
 
 def export_interests(config: InterestsConfig, folder: Path) -> None:
@@ -120,9 +117,7 @@ def _points(
 
 
 @compiled
-def _interests(
-    points: Float32, weight: Float32, merge_cost: float
-) -> tuple[Int64, Float32, Int64]:
+def _interests(points: Float32, weight: Float32, merge_cost: float) -> tuple[Int64, Float32, Int64]:
     """(medoids int64[c] as rows of the points, importance float32[c] descending, sizes int64[c])."""
     kept, gone, _ = ward_merges(points, merge_cost)
     cluster = clusters_of(len(points), kept, gone)

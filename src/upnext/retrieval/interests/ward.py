@@ -94,7 +94,7 @@ def squared_distances(points: Float32) -> Float32:
 
 
 @compiled
-def _nearest(cost: Float32, before: int) -> tuple[int, float]:
+def _nearest(cost: Float32, before: int) -> tuple[int, np.float32]:
     """(cluster, cost) of the cheapest merge in a row float32[h]; among equals `before`, else the first; -1 for none."""
     near, least = before, np.float32(np.inf)
     if before != _NONE:

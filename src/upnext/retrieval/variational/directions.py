@@ -31,7 +31,8 @@ def query_vectors(
     else:
         step = rng.standard_normal(shape, np.float32)
         step[0] = 0
-    return mean + step * stdev
+    found: Float32 = mean + step * stdev
+    return found
 
 
 def video_vectors(mean: Float32, stdev: Float32, directions: Directions) -> Float32:
@@ -46,4 +47,5 @@ def score_variance(
 
     Var = sum of mu_u^2 sigma_v^2 + mu_v^2 sigma_u^2 + sigma_u^2 sigma_v^2 over dimensions (METHODS F1)."""
     viewer, video = viewer_stdev**2, video_stdev**2
-    return video @ (viewer_mean**2 + viewer) + video_mean**2 @ viewer
+    variance: Float32 = video @ (viewer_mean**2 + viewer) + video_mean**2 @ viewer
+    return variance

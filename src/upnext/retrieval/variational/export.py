@@ -43,9 +43,7 @@ def export_variational(
     row = torch.zeros(2, row_size(network.config, encoder.size))
     _export(network.viewer, row, folder / "viewer.onnx", ["viewer"], ["mean", "stdev"])
     content = torch.zeros(2, network.features.shape[1])
-    _export(
-        network.video, content, folder / "video.onnx", ["content"], ["inputs", "mean", "stdev"]
-    )
+    _export(network.video, content, folder / "video.onnx", ["content"], ["inputs", "mean", "stdev"])
     meta = {
         "format": FORMAT,
         "config": network.config.model_dump(mode="json"),

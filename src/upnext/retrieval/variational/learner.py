@@ -130,7 +130,9 @@ class VariationalLearner:
                 for group in optimiser.param_groups:
                     group["lr"] = self.config.learning_rate * rate
                 optimiser.zero_grad(set_to_none=True)
-            beta = self.config.beta * min(1.0, 2 * (epoch * n_steps + step) / (self.config.epochs * n_steps))
+            beta = self.config.beta * min(
+                1.0, 2 * (epoch * n_steps + step) / (self.config.epochs * n_steps)
+            )
             loss, figures = self._loss(batch, proposal, generator, beta)
             loss.backward()  # type: ignore[no-untyped-call]
             for optimiser in optimisers:

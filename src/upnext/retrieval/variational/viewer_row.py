@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from upnext.core.types import Float32
+from upnext.core.types import Array, Float32
 from upnext.retrieval.config import TwoTowerConfig
 from upnext.retrieval.user_inputs import N_AGE, Group, groups_of
 from upnext.retrieval.variational.config import VariationalConfig
@@ -33,5 +33,10 @@ def row_size(config: VariationalConfig, n_context: int) -> int:
 
 def serving_row(pooled: Float32, counts: Float32, context: Float32) -> Float32:
     """float32[1, f]: the row of one viewer now. pooled float32[g, d_in] and counts float32[g] of the groups."""
-    parts = [pooled.ravel(), np.log1p(counts) / 4, context, np.zeros(N_AGE, np.float32)]
+    parts: list[Array] = [
+        pooled.ravel(),
+        np.log1p(counts) / 4,
+        context,
+        np.zeros(N_AGE, np.float32),
+    ]
     return np.concatenate(parts)[None]
