@@ -103,12 +103,12 @@ def main() -> None:
 
 
 def table(generators: dict, videos: np.ndarray, n: int) -> None:
-    """Prints the figures of 200 new viewers with n showings."""
+    """Prints the figures of 100 new viewers with n showings."""
     rng = np.random.default_rng(n)
-    tastes = [rng.permutation(N_TASTES)[:2] for _ in range(200)]
+    tastes = [rng.permutation(N_TASTES)[:2] for _ in range(100)]
     histories = [drawn(rng, own, n) for own in tastes]
     for name, generator in generators.items():
-        recall, size = np.zeros((200, 2)), np.zeros(200)
+        recall, size = np.zeros((100, 2)), np.zeros(100)
         for viewer, (own, items) in enumerate(zip(tastes, histories)):
             score = generator.vectors(query_of(items, viewer)) @ videos.T
             score[:, items] = -np.inf
@@ -116,7 +116,7 @@ def table(generators: dict, videos: np.ndarray, n: int) -> None:
             unseen = PER_TASTE - np.bincount(items // PER_TASTE, minlength=N_TASTES)[own]
             recall[viewer] = (listed[:, None] == own).sum(0) / unseen
             size[viewer] = len(np.unique(np.argsort(-score, axis=1)[:, :LIST]))
-        error = 1.96 * recall.std(0) / np.sqrt(200)
+        error = 1.96 * recall.std(0) / np.sqrt(100)
         told = ", ".join(f"{m:.3f} +- {e:.3f}" for m, e in zip(recall.mean(0), error))
         print(f"history {n:2d}  {name:10s} recall of tastes {told}  videos {size.mean():.1f}")
     mean = generators["mean"]

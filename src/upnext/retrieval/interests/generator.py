@@ -109,7 +109,7 @@ def _points(
     n_points = 0
     for row in range(len(vectors)):
         length = _length(vectors[row])
-        if part[row] > 0 and length > 0:
+        if part[row] > 0 and 0 < length < np.inf:
             points[n_points] = vectors[row] / length
             rows[n_points], weight[n_points] = row, weight[row]
             n_points += 1
@@ -129,11 +129,11 @@ def _interests(points: Float32, weight: Float32, merge_cost: float) -> tuple[Int
 
 
 @compiled
-def _length(vector: Float32) -> np.float32:
+def _length(vector: Float32) -> float:
     total = np.float32(0)
     for d in range(len(vector)):
         total += vector[d] * vector[d]
-    return np.sqrt(total)
+    return float(np.sqrt(total))
 
 
 def _config_of(path: Path) -> InterestsConfig:

@@ -18,6 +18,7 @@ from upnext.core.compiled import compiled, compiled_sums
 from upnext.core.types import Float32, Int64
 
 _NONE = -1
+_INFINITE = np.float32(np.inf).view(np.int32)
 
 
 @compiled
@@ -81,8 +82,9 @@ def clusters_of(n: int, kept: Int64, gone: Int64) -> Int64:
 def squared_distances(points: Float32) -> Float32:
     """float32[h, h]: the squared Euclidean distance of every two points of float32[h, d]; infinite on the diagonal."""
     n = len(points)
-    distance = np.full((n, n), np.inf, np.float32)
+    distance = np.empty((n, n), np.float32)
     for i in range(n):
+        distance[i, i] = np.inf
         for j in range(i):
             total = np.float32(0)
             for d in range(points.shape[1]):
@@ -95,14 +97,21 @@ def squared_distances(points: Float32) -> Float32:
 
 @compiled
 def _nearest(cost: Float32, before: int) -> tuple[int, np.float32]:
-    """(cluster, cost) of the cheapest merge in a row float32[h]; among equals `before`, else the first; -1 for none."""
-    near, least = before, np.float32(np.inf)
-    if before != _NONE:
-        least = cost[before]
-    for other in range(len(cost)):
-        if cost[other] < least:
-            near, least = other, cost[other]
-    return near, least
+    """(cluster, cost) of the cheapest merge in a row float32[h]; among equals `before`, else the first; -1 for none.
+
+    Costs are never negative, and such numbers are in the order of their bits: whole numbers are compared, many at once."""
+    bits = cost.view(np.int32)
+    least = _INFINITE
+    for other in range(len(bits)):
+        least = min(least, bits[other])
+    if least == _INFINITE:
+        return _NONE, np.float32(np.inf)
+    if before != _NONE and bits[before] == least:
+        return before, cost[before]
+    near = 0
+    while bits[near] != least:
+        near += 1
+    return near, cost[near]
 
 
 @compiled

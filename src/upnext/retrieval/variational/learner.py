@@ -181,10 +181,11 @@ class VariationalLearner:
     def _digest(self, material: Material, start_from: Mapping[str, Array] | None) -> str:
         config = np.frombuffer(self.config.model_dump_json().encode(), np.uint8)
         showings = material.showings
-        data = {"item": showings.item_id, "user": showings.user, "time": showings.time_us}
-        started = {f"start:{name}": array for name, array in (start_from or {}).items()}
-        told = {"flags": showings.flags, "content": material.content, "config": config}
-        return checksum_of({**data, **told, **started})
+        data: dict[str, Array] = {
+            "item": showings.item_id, "user": showings.user, "time": showings.time_us,
+            "flags": showings.flags, "content": material.content, "config": config,
+        }  # fmt: skip
+        return checksum_of({**data, **{f"start:{n}": a for n, a in (start_from or {}).items()}})
 
     def _save(self, optimisers: list[torch.optim.Optimizer], digest: str, epochs: int) -> None:
         if self._folder is None:
