@@ -23,9 +23,8 @@ from upnext.core.types import Float32
 from upnext.features.context import ContextEncoder
 from upnext.retrieval.variational.directions import video_vectors
 from upnext.retrieval.variational.network import VariationalNetwork
-from upnext.retrieval.variational.viewer_row import row_size
+from upnext.retrieval.variational.viewer_row import FORMAT, row_size
 
-FORMAT: Final = 1  # of the files
 CHUNK: Final = 65_536  # videos at a time
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
 
 import numpy as np
 import onnxruntime as ort
@@ -19,9 +18,7 @@ from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.user_tower import pooled_groups
 from upnext.retrieval.variational.config import VariationalConfig
 from upnext.retrieval.variational.directions import query_vectors, score_variance, video_vectors
-from upnext.retrieval.variational.viewer_row import pooled_groups_of, serving_row
-
-FORMAT: Final = 1
+from upnext.retrieval.variational.viewer_row import FORMAT, pooled_groups_of, serving_row
 
 
 @dataclass(frozen=True)

@@ -7,12 +7,16 @@ row without searches, and examples and batches are cut as that network's are.
 
 from __future__ import annotations
 
+from typing import Final
+
 import numpy as np
 
 from upnext.core.types import Array, Float32
 from upnext.retrieval.config import TwoTowerConfig
 from upnext.retrieval.user_inputs import N_AGE, Group, groups_of
 from upnext.retrieval.variational.config import VariationalConfig
+
+FORMAT: Final = 1  # of the exported files
 
 
 def as_two_tower(config: VariationalConfig) -> TwoTowerConfig:
