@@ -12,10 +12,10 @@ from upnext.core.errors import InvalidInput
 from upnext.core.randomness import rng_for
 from upnext.core.types import Flag, Query, Request, User
 from upnext.features.context import ContextEncoder, Vocabulary
-from upnext.retrieval.batches import BatchReader
 from upnext.retrieval.checkpoint import checksum_of
 from upnext.retrieval.material import Material, VideoCodes
 from upnext.retrieval.training_rows import labels_of
+from upnext.retrieval.two_tower.batches import BatchReader
 from upnext.retrieval.variational.config import VariationalConfig
 from upnext.retrieval.variational.directions import query_vectors, score_variance, video_vectors
 from upnext.retrieval.variational.generator import VariationalGenerator
@@ -229,7 +229,7 @@ def test_what_is_served_is_what_was_trained(trained):
     learner, _, folder, material, _ = trained
     showings, cut = material.showings, as_two_tower(SMALL)
     labels = labels_of(showings, cut)
-    batch = BatchReader(showings, labels, ENCODER, cut, N_ITEMS).batch(
+    batch = BatchReader(material, labels, cut, np.arange(N_ITEMS)).batch(
         np.arange(0, len(labels), 97), rng_for("test")
     )
     network = learner._network.eval()

@@ -25,6 +25,7 @@ from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material
 from upnext.retrieval.off_policy.learner import OffPolicyLearner
 from upnext.retrieval.sequence.learner import SequenceLearner
+from upnext.retrieval.variational.learner import VariationalLearner
 from upnext.retrieval.viewers import viewers_of
 from upnext.retrieval.word_index import WordIndex, texts_of_columns
 from upnext.settings.settings import Settings
@@ -84,6 +85,8 @@ def learner_of(
             return SequenceLearner(config.sequence.model_copy(update=shared), folder=folder)
         case "off_policy":
             return OffPolicyLearner(config.off_policy.model_copy(update=shared), folder=folder)
+        case "variational":
+            return VariationalLearner(config.variational.model_copy(update=shared), folder=folder)
         case _:
             raise AssertionError(f"no learner of generator {name!r}")
 

@@ -19,6 +19,7 @@ from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.nearest import Embeds
 from upnext.retrieval.off_policy.generator import OffPolicyGenerator
 from upnext.retrieval.sequence.generator import SequenceGenerator
+from upnext.retrieval.variational.generator import VariationalGenerator
 
 
 def generator_of(name: str, folder: Path) -> Generator:
@@ -34,6 +35,8 @@ def generator_of(name: str, folder: Path) -> Generator:
             return SequenceGenerator(folder)
         case "off_policy":
             return OffPolicyGenerator(folder)
+        case "variational":
+            return VariationalGenerator(folder)
         case _:
             raise AssertionError(f"no generator {name!r}")
 

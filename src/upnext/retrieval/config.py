@@ -10,9 +10,10 @@ from upnext.retrieval.factorisation.config import FactorisationConfig, WarpConfi
 from upnext.retrieval.off_policy.config import OffPolicyConfig
 from upnext.retrieval.sequence.config import SequenceConfig
 from upnext.retrieval.two_tower.config import TwoTowerConfig
+from upnext.retrieval.variational.config import VariationalConfig
 
 TRAINED: Final = (
-    "sequence", "factorisation", "warp", "off_policy", "content_profile",
+    "sequence", "factorisation", "warp", "off_policy", "variational", "content_profile",
 )  # sources that learn, besides the two-tower network  # fmt: skip
 Positive = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
@@ -211,6 +212,9 @@ class RetrievalConfig(BaseModel):
     )
     factorisation: FactorisationConfig = Field(
         default_factory=FactorisationConfig, description="weighted least squares"
+    )
+    variational: VariationalConfig = Field(
+        default_factory=VariationalConfig, description="with a mean and a spread"
     )
     warp: WarpConfig = Field(default_factory=WarpConfig, description="the older baseline")
     index: IndexConfig = Field(default_factory=IndexConfig, description="nearest vectors")

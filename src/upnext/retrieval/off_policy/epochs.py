@@ -14,11 +14,11 @@ from torch.nn import functional
 from upnext.core.protocols import Progress
 from upnext.core.types import Bool, Float32
 from upnext.features.showings import Showings
-from upnext.retrieval.off_policy.config import OffPolicyConfig
 from upnext.retrieval.off_policy.histories import Batch, HistoryReader
 from upnext.retrieval.off_policy.network import OffPolicyNetwork
 from upnext.retrieval.off_policy.weights import action_weights, self_normalised, top_k_factor
 from upnext.retrieval.softmax import Proposal
+from upnext.retrieval.training import is_half, rate
 
 FIGURES: Final = ("loss", "propensity_loss", "mean_weight", "mean_square_weight")
 
@@ -58,10 +58,10 @@ class Epochs:
         generator = torch.Generator().manual_seed(config.seed * 1_000_003 + epoch)
         totals, n_actions = torch.zeros(len(FIGURES), dtype=torch.float64), 0
         for step, batch in enumerate(self._reader.epoch(epoch)):
-            rate = _rate(epoch * n_steps + step, config.epochs * n_steps)
+            share = rate(epoch * n_steps + step, config.epochs * n_steps)
             for optimiser in optimisers:
                 for group in optimiser.param_groups:
-                    group["lr"] = config.learning_rate * rate
+                    group["lr"] = config.learning_rate * share
                 optimiser.zero_grad(set_to_none=True)
             kept = torch.rand(len(batch.items), generator=generator) >= config.id_dropout
             # an id that is no action anywhere would only ever be pushed down: content alone
@@ -79,7 +79,7 @@ class Epochs:
         """(both heads' losses in one, whose weights they don't share; float64[4] FIGURES of the batch)."""
         network, config, device = self._network, self._config, self._device
         tensors = {name: torch.from_numpy(a).to(device) for name, a in vars(batch).items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=_half(config, device)):
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_half(config.precision, device)):
             inputs = network.inputs(tensors["items"], kept.to(device))
             beginning = (0, 0, 1, 0)  # a row of zeros before the first
             history = functional.pad(inputs[tensors["history"]], beginning)
@@ -147,25 +147,3 @@ class _Choice:
         corrected = (logits - self.log_draws).masked_fill(self.is_seen, -torch.inf)
         own = logits.gather(1, self.own[:, None])[:, 0]
         return own - torch.logsumexp(corrected, 1)
-
-
-def device_of(config: OffPolicyConfig) -> torch.device:
-    """The device that a config asks for."""
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
-def _half(config: OffPolicyConfig, device: torch.device) -> bool:
-    """Whether matrix products run in bfloat16."""
-    if config.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return config.precision == "bfloat16"
-
-
-def _rate(step: int, total: int) -> float:
-    """Warm-up over a fiftieth of the steps, then half a cosine down to a fiftieth of the peak."""
-    warm = max(1, total // 50)
-    if step < warm:
-        return (step + 1) / warm
-    return float(0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, total - warm))))

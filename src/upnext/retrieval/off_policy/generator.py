@@ -9,11 +9,11 @@ import json
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from upnext.core.errors import expected
 from upnext.core.types import Float32, Int64, Query
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
+from upnext.retrieval.graph_session import graph_session
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.off_policy.config import OffPolicyConfig
 from upnext.retrieval.off_policy.step import idle_column, step_columns
@@ -30,8 +30,8 @@ class OffPolicyGenerator:
         self._context = ContextEncoder(Vocabulary.from_json(meta["vocabulary"]))
         self._inputs = np.asarray(np.load(folder / "item_inputs.npy", mmap_mode="c"))
         self._later: dict[int, Float32] = {}
-        self._state = _session(folder / "state.onnx")
-        self._item = _session(folder / "item_tower.onnx")
+        self._state = graph_session(folder / "state.onnx")
+        self._item = graph_session(folder / "item_tower.onnx")
 
     @property
     def embedding_size(self) -> int:
@@ -90,10 +90,3 @@ class OffPolicyGenerator:
 def _begun(rows: Float32) -> Float32:
     """float32[1, h + 1, n]: the rows after one of zeros, which stands for the beginning."""
     return np.pad(rows, ((1, 0), (0, 0)))[None]
-
-
-def _session(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

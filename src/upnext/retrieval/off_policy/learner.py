@@ -21,13 +21,14 @@ from upnext.features.context import ContextEncoder
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.material import Material
 from upnext.retrieval.off_policy.config import OffPolicyConfig
-from upnext.retrieval.off_policy.epochs import FIGURES, Epochs, Logged, device_of
+from upnext.retrieval.off_policy.epochs import FIGURES, Epochs, Logged
 from upnext.retrieval.off_policy.export import export_network
 from upnext.retrieval.off_policy.histories import HistoryReader, actions_of
 from upnext.retrieval.off_policy.network import OffPolicyNetwork
 from upnext.retrieval.off_policy.propensities import counted_propensities, shares_of
 from upnext.retrieval.off_policy.rewards import rewards_of
 from upnext.retrieval.optimiser_state import PREFIX, load_optimisers, optimiser_arrays
+from upnext.retrieval.training import device_of
 
 CHECKPOINT: Final = "off_policy.npz"
 FORMAT: Final = 1
@@ -40,7 +41,7 @@ class OffPolicyLearner:
         """folder: where a checkpoint is kept and a resumed training starts from; None keeps none."""
         self.config = config
         self._folder = folder
-        self._device = device_of(config)
+        self._device = device_of(config.device)
         self._network: OffPolicyNetwork | None = None
         self._encoder: ContextEncoder | None = None
 

@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import onnxruntime as ort
 
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.randomness import rng_for
 from upnext.core.types import Float32, Int64, Query
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.features.vector_table import VectorTable
+from upnext.retrieval.graph_session import graph_session
 from upnext.retrieval.material import VideoCodes
-from upnext.retrieval.user_tower import pooled_groups
+from upnext.retrieval.two_tower.user_tower import pooled_groups
 from upnext.retrieval.variational.config import VariationalConfig
 from upnext.retrieval.variational.directions import query_vectors, score_variance, video_vectors
 from upnext.retrieval.variational.viewer_row import FORMAT, pooled_groups_of, serving_row
@@ -48,8 +48,8 @@ class VariationalGenerator:
         self._mean = VectorTable(np.load(folder / "item_means.npy", mmap_mode="c"))
         self._stdev = VectorTable(np.load(folder / "item_stdevs.npy", mmap_mode="c"))
         self._prior_variance = np.load(folder / "prior_stdev.npy") ** 2
-        self._viewer = _session(folder / "viewer.onnx")
-        self._video = _session(folder / "video.onnx")
+        self._viewer = graph_session(folder / "viewer.onnx")
+        self._video = graph_session(folder / "video.onnx")
 
     @property
     def embedding_size(self) -> int:
@@ -103,10 +103,3 @@ class VariationalGenerator:
         for table, found in ((self._inputs, inputs), (self._mean, mean), (self._stdev, stdev)):
             table.put(item_id, found)
         return item_id, video_vectors(mean, stdev, self.config.directions)
-
-
-def _session(path: Path) -> ort.InferenceSession:
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = 1
-    options.inter_op_num_threads = 1
-    return ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])

@@ -24,11 +24,12 @@ from upnext.core.errors import InvalidInput, expected
 from upnext.core.protocols import NoProgress, Progress
 from upnext.core.types import Array
 from upnext.features.context import ContextEncoder
-from upnext.retrieval.batches import Batch, BatchReader
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.material import Material
 from upnext.retrieval.softmax import Proposal, sampled_softmax
+from upnext.retrieval.training import device_of, is_half, rate
 from upnext.retrieval.training_rows import Labels, labels_of
+from upnext.retrieval.two_tower.batches import Batch, BatchReader
 from upnext.retrieval.variational.config import VariationalConfig
 from upnext.retrieval.variational.export import export_variational
 from upnext.retrieval.variational.network import Gaussian, VariationalNetwork, kl_divergence
@@ -45,7 +46,7 @@ class VariationalLearner:
         """folder: where a checkpoint is kept and a resumed training starts from; None keeps none."""
         self.config = config
         self._folder = folder
-        self._device = _device(config)
+        self._device = device_of(config.device)
         self._network: VariationalNetwork | None = None
         self._encoder: ContextEncoder | None = None
 
@@ -72,7 +73,7 @@ class VariationalLearner:
             most = material.showings.item_id.max()
             raise expected("content", f"a row for item {most}", material.n_items)
         network = self._prepare(material, labels, start_from)
-        reader = BatchReader(material.showings, labels, material.context, cut, material.n_items)
+        reader = BatchReader(material, labels, cut, np.arange(material.n_items))
         optimisers = _optimisers(network, self.config)
         digest = self._digest(material, start_from)
         done = self._restore(optimisers, digest) if resume else 0
@@ -125,10 +126,10 @@ class VariationalLearner:
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + epoch)
         total = torch.zeros(3)
         for step, batch in enumerate(reader.epoch(epoch)):
-            rate = _rate(epoch * n_steps + step, self.config.epochs * n_steps)
+            share = rate(epoch * n_steps + step, self.config.epochs * n_steps)
             for optimiser in optimisers:
                 for group in optimiser.param_groups:
-                    group["lr"] = self.config.learning_rate * rate
+                    group["lr"] = self.config.learning_rate * share
                 optimiser.zero_grad(set_to_none=True)
             beta = self.config.beta * min(
                 1.0, 2 * (epoch * n_steps + step) / (self.config.epochs * n_steps)
@@ -155,7 +156,9 @@ class VariationalLearner:
         video_noise = torch.randn(len(items), size, generator=generator).to(device)
         # an id that is no example anywhere would only ever be pushed down, as a negative: content alone
         kept = (kept & (network.n_examples[items] > 0)).float()
-        with torch.autocast(device.type, torch.bfloat16, enabled=_half(self.config, device)):
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=is_half(self.config.precision, device)
+        ):
             inputs, posterior, prior = network.videos(items, kept)
             viewer = Gaussian(*network.viewer(network.viewer_rows(tensors, inputs.float())))
         candidate = tensors["candidate"]
@@ -269,14 +272,6 @@ def _seen(batch: Mapping[str, Tensor], n_local: int) -> Tensor:
     return seen > 0
 
 
-def _rate(step: int, total: int) -> float:
-    """The share of the peak learning rate: up over 2 % of the steps, then a cosine down to 2 %."""
-    warm = max(1, total // 50)
-    if step < warm:
-        return (step + 1) / warm
-    return float(0.02 + 0.98 * 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, total - warm))))
-
-
 def _optimisers(
     network: VariationalNetwork, config: VariationalConfig
 ) -> list[torch.optim.Optimizer]:
@@ -285,16 +280,3 @@ def _optimisers(
         torch.optim.AdamW(dense, lr=config.learning_rate, weight_decay=config.reg),
         torch.optim.SparseAdam([network.ids.weight], lr=config.learning_rate),
     ]
-
-
-def _device(config: VariationalConfig) -> torch.device:
-    if config.device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return torch.device(config.device)
-
-
-def _half(config: VariationalConfig, device: torch.device) -> bool:
-    """Whether matrix products run in bfloat16."""
-    if config.precision == "auto":
-        return device.type == "cuda" and torch.cuda.is_bf16_supported()
-    return config.precision == "bfloat16"

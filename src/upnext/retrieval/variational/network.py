@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from upnext.retrieval.user_inputs import N_AGE
+from upnext.retrieval.two_tower.user_inputs import N_AGE
 from upnext.retrieval.variational.config import VariationalConfig
 from upnext.retrieval.variational.viewer_row import pooled_groups_of, row_size
 

@@ -12,8 +12,8 @@ from typing import Final
 import numpy as np
 
 from upnext.core.types import Array, Float32
-from upnext.retrieval.config import TwoTowerConfig
-from upnext.retrieval.user_inputs import N_AGE, Group, groups_of
+from upnext.retrieval.two_tower.config import TwoTowerConfig
+from upnext.retrieval.two_tower.user_inputs import N_AGE, Group, groups_of
 from upnext.retrieval.variational.config import VariationalConfig
 
 FORMAT: Final = 1  # of the exported files
