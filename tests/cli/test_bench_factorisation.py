@@ -34,6 +34,7 @@ def test_the_last_row_of_each_viewer_is_the_test(tmp_path):
     assert [names[i] for i in ratings.test.item_id] == [item for _, item in rows[8::9]]
 
 
+@pytest.mark.filterwarnings("ignore:OpenBLAS is configured:RuntimeWarning")  # of implicit
 def test_rows_name_factors_library_seconds_and_quality(tmp_path):
     write_ratings(tmp_path)
     rows = measured(tmp_path / "ml-1m.txt.gz", [4], 6, 1)

@@ -34,6 +34,16 @@ from upnext.state.lmdb_state import LmdbState
 
 DAYS = 4
 UNTIL_US = END_US - DAY_US  # a day of events lies after it
+SOURCES = """
+[surfaces.home.sources]
+relevant = 100
+item_to_item = 100
+popular = 100
+search_history = 30
+user_knn = 30
+content_profile = 30
+factorisation = 30
+"""
 TINY = """
 [learn]
 threads = 1
@@ -63,7 +73,11 @@ def tables_of(viewers: int, videos: int, days: int) -> dict[str, pa.Table]:
 
 
 def platform(
-    tables: Mapping[str, pa.Table], root: Path, *, text: str = TINY, before_us: int | None = None
+    tables: Mapping[str, pa.Table],
+    root: Path,
+    *,
+    text: str = SOURCES + TINY,
+    before_us: int | None = None,
 ) -> Settings:
     """The settings of a new folder that holds the tables; events at or after `before_us` are left out."""
     events = tables["events"]

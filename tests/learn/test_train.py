@@ -15,6 +15,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 from learn_world import (
+    SOURCES,
     TINY,
     UNTIL_US,
     Told,
@@ -48,16 +49,6 @@ from upnext.settings.settings import Settings, load
 from upnext.simulate.world import END_US
 
 CHILD = Path(__file__).with_name("train_child.py")
-ASKED_FOR = """
-[surfaces.home.sources]
-relevant = 100
-item_to_item = 100
-popular = 100
-search_history = 30
-user_knn = 30
-content_profile = 30
-factorisation = 30
-"""
 
 
 @pytest.fixture(scope="module")
@@ -70,7 +61,7 @@ def trained(
     tables: dict[str, pa.Table], tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Settings, TrainReport]:
     """Learned in one go from the events before UNTIL_US of a log that goes on for a day; two videos are not active."""
-    settings = platform(tables, tmp_path_factory.mktemp("trained"), text=TINY + ASKED_FOR)
+    settings = platform(tables, tmp_path_factory.mktemp("trained"))
     _hide_two(settings)
     return settings, train(settings)
 
@@ -354,7 +345,9 @@ def test_the_sizes_of_text_and_tag_vectors_are_those_of_the_settings(
 ) -> None:
     settings, report = trained
     size = ReleaseParts.load(release_folder(settings, report)).content.size
-    changed = platform(tables, tmp_path, text=TINY + "\n[content]\ntext_size = 24\ntag_size = 20\n")
+    changed = platform(
+        tables, tmp_path, text=SOURCES + TINY + "\n[content]\ntext_size = 24\ntag_size = 20\n"
+    )
     log = SqliteEventLog(changed.events_path, read_only=True)
     view = CatalogView(changed.catalog_path)
     training = Training(changed, view, log, ReleaseStore(changed.releases_path), Told())

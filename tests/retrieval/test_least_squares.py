@@ -134,6 +134,7 @@ def test_hu_and_rendle_are_one_model_up_to_the_scale_of_factors():
         assert unscaled != pytest.approx(scale * row, abs=1e-3)
 
 
+@pytest.mark.filterwarnings("ignore:OpenBLAS is configured:RuntimeWarning")  # of implicit
 @pytest.mark.parity
 def test_one_iteration_is_that_of_implicit_with_its_cholesky_solver():
     als = pytest.importorskip("implicit.cpu.als")

@@ -129,12 +129,10 @@ def evaluate(
         Path | None, typer.Option(help="Judge on the split of such a file; refused on other data.")
     ] = None,
     export_rows: Annotated[
-        Path | None,
-        typer.Option(help="Write what may be learned from to this folder, and nothing else."),
+        Path | None, typer.Option(help="Only write what may be learned from, to this folder.")
     ] = None,
     lists: Annotated[
-        list[Path] | None,
-        typer.Option(help="A Parquet file of others' lists, or a folder of them: more rows."),
+        list[Path] | None, typer.Option(help="Others' lists as more rows: Parquet, or a folder.")
     ] = None,
     baseline: Annotated[
         str, typer.Option(help="The row that all others are compared with.")

@@ -172,11 +172,9 @@ class Training:
 
     def _showings(self, until_us: int | None) -> Showings:
         self._progress.start("read the log", None, "showings")
-        # off-policy training reads the propensities of the slots that we served
         slates = slate_slots(self._log) if "off_policy" in asked_for(self._settings) else None
-        showings = showings_of(
-            self._log, self._view, self._settings.features, before_us=until_us, slates=slates
-        )
+        config = self._settings.features
+        showings = showings_of(self._log, self._view, config, before_us=until_us, slates=slates)
         self._progress.advance(len(showings))
         self._progress.done()
         if len(showings) < FEW_SHOWINGS:
@@ -273,16 +271,15 @@ class Training:
         made, text = job.folder / generators, job.folder / "content"
         shutil.copytree(text / "content", target / "content", dirs_exist_ok=True)
         shutil.copyfile(text / "reduction.npz", target / "reduction.npz")
-        parts = [made / "retrieval", made / "covisits", made / "viewers", text / "words"]
-        for part in parts:
+        for part in (made / "retrieval", made / "covisits", made / "viewers", text / "words"):
             if part.exists():  # the last two where a surface asks for them
                 shutil.copytree(part, target / part.name, dirs_exist_ok=True)
         np.save(target / "static.npy", Reduction.load(text / "reduction.npz").apply(content))
         vectors = np.load(target / "retrieval" / "item_vectors.npy")
         active = np.flatnonzero(self._view.status[: len(vectors)] == ACTIVE)
         placed = active[vectors[active].any(axis=1)]  # by ids alone a video may have no place yet
-        index = FaissIndex.build(vectors[placed], placed, self._settings.retrieval.index)
-        index.save(target / "index")
+        config = self._settings.retrieval.index
+        FaissIndex.build(vectors[placed], placed, config).save(target / "index")
         for name in asked_for(self._settings):
             put_into_release(name, made / name, target, active, self._settings)
         Blend(CounterTable(), DEFAULT_WEIGHTS).save(target / "blend")
