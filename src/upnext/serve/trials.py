@@ -201,7 +201,9 @@ def surface_with(
                 f"{where}: unknown key 'surfaces.{surface}.{key}'{nearest(name, known)}"
             )
     merged = overlaid(base.model_dump(), changes)
-    return parse({"surfaces": {surface: merged}}, where, settings.root).surfaces[surface]
+    own = {"http_sources": settings.pipeline.model_dump()["http_sources"]}
+    data = {"surfaces": {surface: merged}, "pipeline": own}
+    return parse(data, where, settings.root).surfaces[surface]
 
 
 def _table(one: Experiment) -> _Table:
