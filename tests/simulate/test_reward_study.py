@@ -56,30 +56,35 @@ def better(delayed: Kept, immediate: Kept) -> bool:
     return all(getattr(delayed, name) > getattr(immediate, name) for name in names)
 
 
-def keeps(plan: Plan) -> None:
+def broken_promises(plan: Plan) -> list[str]:
+    """What does not hold, in words; empty: the delayed rewards keep viewers whom the immediate one loses."""
     material = logged_material(plan)
     got = {name: by_mean(plan, material, name, reward) for name, reward in REWARDS.items()}
     chance = played(plan, "uniform chance", Random(), [])
     now = got.pop("immediate")
-    # the naive reward is not blind: it earns more today than any other, with what is regretted tomorrow
-    assert now.watch_first_h > chance.watch_first_h
-    assert now.clickbait > 1.5 * chance.clickbait
-    assert now.return_d1 < chance.return_d1 - 0.02
+    held = {
+        # the naive reward is not blind: it earns more today, with what is regretted tomorrow
+        "immediate earns on the first day": now.watch_first_h > chance.watch_first_h,
+        "immediate shows clickbait": now.clickbait > 1.5 * chance.clickbait,
+        "immediate loses viewers": now.return_d1 < chance.return_d1 - 0.02,
+    }
     for name, later in got.items():
-        assert better(later, now), name
-        assert later.clickbait < chance.clickbait, name
-        assert later.return_d1 > now.return_d1 + 0.01, name
+        held[f"{name} is better"] = better(later, now)
+        held[f"{name} avoids clickbait"] = later.clickbait < chance.clickbait
+        held[f"{name} brings viewers back"] = later.return_d1 > now.return_d1 + 0.01
+    assert len(held) == 3 + 3 * (len(REWARDS) - 1)
+    return [promise for promise, holds in held.items() if not holds]
 
 
 def test_rewards_of_what_came_after_keep_viewers_whom_the_immediate_one_loses() -> None:
     """400 viewers and 7 days: return_d1 differs by .06 here, three times what another seed of viewers moves it (.02)."""
-    keeps(Plan(n_logged=12_000))
+    assert broken_promises(Plan(n_logged=12_000)) == []
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_they_do_so_in_every_one_of_three_worlds(seed: int) -> None:
-    keeps(Plan(n_logged=12_000, n_viewers=600, seed=seed))
+    assert broken_promises(Plan(n_logged=12_000, n_viewers=600, seed=seed)) == []
 
 
 @pytest.mark.slow

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -20,6 +20,7 @@ from upnext.core.types import Array, Float32, Int64
 from upnext.features.showings import Showings
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.material import Material, VideoCodes
+from upnext.retrieval.optimiser_state import PREFIX, load_optimisers, optimiser_arrays
 from upnext.retrieval.sequence.batches import SequenceReader
 from upnext.retrieval.sequence.config import SequenceConfig
 from upnext.retrieval.sequence.export import export_sequence
@@ -170,10 +171,7 @@ class SequenceLearner:
         if self._folder is None:
             return
         arrays = dict(self.snapshot())
-        for i, optimiser in enumerate(optimisers):
-            for key, state in optimiser.state_dict()["state"].items():
-                for name, value in state.items():
-                    arrays[f"optimiser:{i}:{key}:{name}"] = torch.as_tensor(value).cpu().numpy()
+        arrays |= optimiser_arrays(optimisers)
         meta = {"format": FORMAT, "digest": digest, "epochs": epochs}
         write_checkpoint(self._folder / CHECKPOINT, arrays, meta)
 
@@ -187,18 +185,8 @@ class SequenceLearner:
             raise InvalidInput(
                 f"{path}: is of other data or another config; delete it to start anew"
             )
-        self.restore({n: a for n, a in arrays.items() if not n.startswith("optimiser:")})
-        for i, optimiser in enumerate(optimisers):
-            state: dict[int, dict[str, Any]] = {}
-            for name, array in arrays.items():
-                if name.startswith(f"optimiser:{i}:"):
-                    _, _, key, entry = name.split(":", 3)
-                    # a sparse optimiser counts its steps in a plain number
-                    plain = entry == "step" and isinstance(optimiser, torch.optim.SparseAdam)
-                    value = int(array) if plain else torch.from_numpy(np.array(array))
-                    state.setdefault(int(key), {})[entry] = value
-            groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": state, "param_groups": groups})
+        self.restore({n: a for n, a in arrays.items() if not n.startswith(PREFIX)})
+        load_optimisers(optimisers, arrays)
         return int(str(meta["epochs"]))
 
     def restore(self, snapshot: Mapping[str, Array]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import torch
@@ -19,6 +19,7 @@ from upnext.core.protocols import NoProgress, Progress
 from upnext.core.types import Array
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.material import Material
+from upnext.retrieval.optimiser_state import load_optimisers, optimiser_arrays
 from upnext.retrieval.pairs import unwatched_loss
 from upnext.retrieval.training import device_of, is_half, rate
 from upnext.retrieval.training_rows import labels_of
@@ -189,10 +190,7 @@ class TwoTowerLearner:
         if self._folder is None:
             return
         arrays = {**self.snapshot(), **{f"draws:{n}": a for n, a in draws.state().items()}}
-        for i, optimiser in enumerate(optimisers):
-            for key, state in optimiser.state_dict()["state"].items():
-                for name, value in state.items():
-                    arrays[f"optimiser:{i}:{key}:{name}"] = torch.as_tensor(value).cpu().numpy()
+        arrays |= optimiser_arrays(optimisers)
         meta = {"format": FORMAT, "digest": digest, "epochs": epochs}
         write_checkpoint(self._folder / CHECKPOINT, arrays, meta)
 
@@ -207,18 +205,9 @@ class TwoTowerLearner:
                 f"{path}: is of other data or another config; delete it to start anew"
             )
         draws.restore({n[6:]: array for n, array in arrays.items() if n.startswith("draws:")})
-        tensors = {name: torch.from_numpy(np.array(array)) for name, array in arrays.items()}
-        self._built().load_state_dict({n: t for n, t in tensors.items() if ":" not in n})
-        for i, optimiser in enumerate(optimisers):
-            state: dict[int, dict[str, Any]] = {}
-            for name, value in tensors.items():
-                if name.startswith(f"optimiser:{i}:"):
-                    _, _, key, entry = name.split(":", 3)
-                    # a sparse optimiser counts its steps in a plain number
-                    plain = entry == "step" and isinstance(optimiser, torch.optim.SparseAdam)
-                    state.setdefault(int(key), {})[entry] = int(value) if plain else value
-            groups = optimiser.state_dict()["param_groups"]
-            optimiser.load_state_dict({"state": state, "param_groups": groups})
+        weights = {n: torch.from_numpy(np.array(a)) for n, a in arrays.items() if ":" not in n}
+        self._built().load_state_dict(weights)
+        load_optimisers(optimisers, arrays)
         return int(str(meta["epochs"]))
 
     def snapshot(self) -> Mapping[str, Array]:
