@@ -17,7 +17,7 @@ from upnext.retrieval.content_profile import ContentProfileGenerator, ContentPro
 from upnext.retrieval.covisits import neighbours_of
 from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.item_to_item import ItemToItem
 from upnext.retrieval.local import Local
 from upnext.retrieval.material import Material, VideoCodes
@@ -64,7 +64,7 @@ def everyone_watches():
 
 def relevant(videos, counts, allowed):
     vectors = np.random.default_rng(7).standard_normal((N, 3)).astype(np.float32)
-    return Relevant(FixedTower(), FaissIndex.build(vectors, np.arange(N)), allowed)
+    return Relevant(FixedTower(), InvertedIndex.build(vectors, np.arange(N)), allowed)
 
 
 def item_to_item(videos, counts, allowed):
@@ -90,7 +90,7 @@ def content_profile(videos, counts, allowed):
         learner.export(Path(folder))
         generator = ContentProfileGenerator(Path(folder))
         vectors = np.load(Path(folder) / "item_vectors.npy")
-    index = FaissIndex.build(vectors, np.arange(N))
+    index = InvertedIndex.build(vectors, np.arange(N))
     return Nearest("content_profile", generator, index, allowed)
 
 

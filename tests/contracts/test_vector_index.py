@@ -7,7 +7,7 @@ import pytest
 
 from upnext.core.errors import InvalidInput
 from upnext.retrieval.config import IndexConfig
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.nearest import best_of_each
 
 N, D = 4000, 16
@@ -21,20 +21,20 @@ def clustered(n, rng):
 
 
 def flat(vectors, item_id, folder):
-    return FaissIndex.build(vectors, item_id)
+    return InvertedIndex.build(vectors, item_id)
 
 
 def lists(vectors, item_id, folder, kind="int16"):
     if len(vectors) < N:
         pytest.skip("inverted lists are never built over so few vectors")
-    return FaissIndex.of_lists(stored(kind))
+    return InvertedIndex.of_lists(stored(kind))
 
 
 @cache
 def stored(kind):
     """What is built of the world's vectors; every index over it starts anew."""
     vectors, item_id, _ = made_world()
-    return FaissIndex.build(vectors, item_id, IVF.model_copy(update={"vectors": kind})).stored
+    return InvertedIndex.build(vectors, item_id, IVF.model_copy(update={"vectors": kind})).stored
 
 
 def int8_lists(vectors, item_id, folder):
@@ -47,17 +47,17 @@ def int4_lists(vectors, item_id, folder):
 
 def loaded_flat(vectors, item_id, folder):
     flat(vectors, item_id, folder).save(folder)
-    return FaissIndex.load(folder)
+    return InvertedIndex.load(folder)
 
 
 def loaded_lists(vectors, item_id, folder):
     lists(vectors, item_id, folder).save(folder)
-    return FaissIndex.load(folder)
+    return InvertedIndex.load(folder)
 
 
 def loaded_int4_lists(vectors, item_id, folder):
     int4_lists(vectors, item_id, folder).save(folder)
-    return FaissIndex.load(folder)
+    return InvertedIndex.load(folder)
 
 
 BUILDERS = [flat, lists, int8_lists, int4_lists, loaded_flat, loaded_lists, loaded_int4_lists]
@@ -201,7 +201,7 @@ def test_an_id_given_twice_is_refused(build, world, tmp_path):
     with pytest.raises(InvalidInput, match="unique"):
         index.add(np.array([3, 3]), world[0][:2])
     with pytest.raises(InvalidInput, match="unique"):
-        FaissIndex.build(world[0][:50], np.repeat(world[1][:25], 2), IVF)
+        InvertedIndex.build(world[0][:50], np.repeat(world[1][:25], 2), IVF)
 
 
 def test_vectors_of_another_size_and_negative_ids_are_refused(build, world, tmp_path):

@@ -14,7 +14,7 @@ from upnext.pipeline.assemble import feature_sources
 from upnext.pipeline.blend import COLUMNS, Blend
 from upnext.pipeline.config import SurfaceConfig
 from upnext.pipeline.trained import Remembered, Scorer, Trained
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import VideoCodes
 
 N, D = 6, 3
@@ -44,7 +44,7 @@ def trained(folder: Path) -> Trained:
     vectors[2] = 0  # in the catalogue, but the generator has nothing for it
     np.save(folder / "item_vectors.npy", vectors)
     some = np.flatnonzero(vectors.any(axis=1))
-    FaissIndex.build(vectors[some], some).save(folder / "index")
+    InvertedIndex.build(vectors[some], some).save(folder / "index")
     return Trained.load(Two(), folder)
 
 

@@ -5,7 +5,7 @@ import pytest
 
 from upnext.retrieval.calibrate import Effort, Rows, calibrate, exact, met_for, recall_of
 from upnext.retrieval.config import IndexConfig
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 
 
 def test_the_effort_of_the_next_smaller_measured_share_is_used():
@@ -19,11 +19,11 @@ def test_the_effort_of_the_next_smaller_measured_share_is_used():
 def test_effort_never_falls_with_the_share_and_reaches_the_target():
     vectors = np.random.default_rng(0).standard_normal((5000, 12)).astype(np.float32)
     config = IndexConfig(flat_below=1, target_recall=0.9, n_calibration=16)
-    index = FaissIndex.build(vectors, np.arange(5000), config)
+    index = InvertedIndex.build(vectors, np.arange(5000), config)
     met = [effort.n_met for effort in index.effort]
     assert met == sorted(met)
     assert all(effort.recall >= 0.9 for effort in index.effort)
-    least = FaissIndex.build(
+    least = InvertedIndex.build(
         vectors, np.arange(5000), config.model_copy(update={"target_recall": 0.3})
     )
     assert least.effort[0].n_met < index.effort[0].n_met

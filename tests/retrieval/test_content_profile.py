@@ -8,7 +8,7 @@ from upnext.core.errors import InvalidInput
 from upnext.core.types import Flag
 from upnext.retrieval.config import ContentProfileConfig
 from upnext.retrieval.content_profile import ContentProfileGenerator, ContentProfileLearner
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import Material, VideoCodes
 from upnext.retrieval.nearest import Nearest
 
@@ -41,7 +41,7 @@ def generator_in(folder, content, **config):
 
 def nearest_in(folder, generator):
     vectors = np.load(folder / "item_vectors.npy")
-    index = FaissIndex.build(vectors, np.arange(len(vectors)))
+    index = InvertedIndex.build(vectors, np.arange(len(vectors)))
     return Nearest("content_profile", generator, index), index
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from upnext.retrieval.config import IndexConfig
 from upnext.retrieval.exact_vectors import ExactVectors
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.products import products, products_of_own_rows, products_of_rows
 
 N, D, MOST = 600, 6, 900
@@ -24,12 +24,14 @@ def unit(n, seed):
 @cache
 def stored():
     config = IndexConfig(flat_below=1, lists_per_sqrt=1.0, n_calibration=4, target_recall=0.9)
-    return FaissIndex.build(unit(N, 0), np.arange(N), config).stored
+    return InvertedIndex.build(unit(N, 0), np.arange(N), config).stored
 
 
 def index_over(kind):
     return (
-        FaissIndex.of_lists(stored()) if kind == "lists" else FaissIndex(unit(N, 0), np.arange(N))
+        InvertedIndex.of_lists(stored())
+        if kind == "lists"
+        else InvertedIndex(unit(N, 0), np.arange(N))
     )
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from retrieval_world import query_of
 
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.nearest import Nearest, best_of_each
 
 N, D = 40, 5
@@ -27,7 +27,7 @@ def videos():
 @pytest.mark.parametrize("n_vectors", [1, 2, 3])
 def test_the_score_is_the_largest_inner_product_with_any_query_vector(n_vectors):
     queries = np.random.default_rng(8).standard_normal((n_vectors, D)).astype(np.float32)
-    source = Nearest("several", Given(queries), FaissIndex.build(videos(), np.arange(N)))
+    source = Nearest("several", Given(queries), InvertedIndex.build(videos(), np.arange(N)))
     found = source.fetch(query_of(items=[4, 7]), 9)
     best = (videos() @ queries.T).max(axis=1)
     best[[4, 7]] = -np.inf
@@ -37,7 +37,7 @@ def test_the_score_is_the_largest_inner_product_with_any_query_vector(n_vectors)
 
 
 def test_a_generator_that_knows_nothing_of_the_viewer_proposes_nothing():
-    source = Nearest("silent", Given([]), FaissIndex.build(videos(), np.arange(N)))
+    source = Nearest("silent", Given([]), InvertedIndex.build(videos(), np.arange(N)))
     assert len(source.fetch(query_of(), 9)) == 0
 
 

@@ -29,7 +29,7 @@ from upnext.cli.vector_world import open_world
 from upnext.core.errors import expected
 from upnext.core.one_thread import children_with_one_thread
 from upnext.retrieval.config import IndexConfig
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.list_building import calibrated, fill_lists, nearest_lists, train_lists
 
 COMPRESSED_FROM: Final = 5_000_000  # videos from which int8 is what `auto` means
@@ -110,7 +110,7 @@ def build(task: Task) -> dict[str, Any]:
     nearest = timed("assign", lambda: nearest_lists(trained, world.vectors, progress))
     stored = timed("fill", lambda: fill_lists(trained, nearest, world.vectors, ids, task.index))
     stored = timed("calibrate", lambda: calibrated(stored, config))
-    FaissIndex.of_lists(stored).save(task.index)
+    InvertedIndex.of_lists(stored).save(task.index)
     files = {path.stem: path.stat().st_size for path in sorted(task.index.glob("*.npy"))}
     peak_kib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     found = {
@@ -131,10 +131,10 @@ def measured(task: Task) -> dict[str, Any]:
     progress = RichProgress(Console(stderr=True, force_terminal=False))
     world = open_world(Path(task.folder), task.videos, task.size, task.seed, progress)
     viewers = world.viewers(2_000)
-    FaissIndex.load(task.index).search(viewers[:1], 500)  # loads compiled code
+    InvertedIndex.load(task.index).search(viewers[:1], 500)  # loads compiled code
     before = _memory()
     began = time.perf_counter()
-    index = FaissIndex.load(task.index)
+    index = InvertedIndex.load(task.index)
     start_s = time.perf_counter() - began
     loaded = _memory()
     for query in viewers:

@@ -32,7 +32,7 @@ from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
 from upnext.pipeline.release_parts import ReleaseParts, write_catalog_marks
 from upnext.ranking.reference_ranker import write_reference_ranker
 from upnext.retrieval.covisits import Neighbours
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import Material, VideoCodes
 from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
@@ -133,7 +133,9 @@ def _release(settings: Settings, n_videos: int, progress: Progress) -> None:
     vectors = clustered(n_videos, settings.retrieval.two_tower.embedding_size, seed=0)
     _towers(folder / "retrieval", settings, vocabulary, vectors)
     progress.advance(1)
-    FaissIndex.build(vectors, np.arange(n_videos), settings.retrieval.index).save(folder / "index")
+    InvertedIndex.build(vectors, np.arange(n_videos), settings.retrieval.index).save(
+        folder / "index"
+    )
     progress.advance(1)
     _neighbours(n_videos).save(folder / "covisits")
     Blend(CounterTable(), DEFAULT_WEIGHTS).save(folder / "blend")

@@ -14,7 +14,7 @@ from upnext.cli.vector_world import VectorWorld
 from upnext.core.protocols import Progress
 from upnext.core.types import Array, Bool, Float32, Int64
 from upnext.retrieval.calibrate import Rows, exact, recall_of
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.products import best
 
 faiss: Any = _faiss  # its stubs leave out what its Python layer adds
@@ -28,7 +28,9 @@ _CODES: Final = {
 }
 
 
-def filter_costs(index: FaissIndex, world: VectorWorld, progress: Progress) -> list[dict[str, Any]]:
+def filter_costs(
+    index: InvertedIndex, world: VectorWorld, progress: Progress
+) -> list[dict[str, Any]]:
     """A row per filter: recall@500 against exact search, milliseconds with one and three query vectors, lists read."""
     viewers = world.viewers(N_VIEWERS)
     filters: dict[str, Bool | None] = {"all": None}
@@ -53,7 +55,7 @@ def filter_costs(index: FaissIndex, world: VectorWorld, progress: Progress) -> l
     return rows
 
 
-def change_rates(index: FaissIndex, world: VectorWorld) -> dict[str, float]:
+def change_rates(index: InvertedIndex, world: VectorWorld) -> dict[str, float]:
     """Additions and removals a second, and the time of a search while so many videos came since the build."""
     rng = np.random.default_rng(0)
     n = len(world.vectors)
@@ -110,7 +112,7 @@ def floors(folder: Path, world: VectorWorld) -> list[dict[str, Any]]:
 
 
 def _costs(
-    index: FaissIndex, viewers: Float32, truth: Int64, allowed: Bool | None,
+    index: InvertedIndex, viewers: Float32, truth: Int64, allowed: Bool | None,
     seen: list[Int64] | None,
 ) -> dict[str, Any]:  # fmt: skip
     left_out = dict(zip((q.tobytes() for q in viewers), seen or [], strict=False))
@@ -144,7 +146,7 @@ def _times(search: Callable[[Float32], Any], viewers: Float32, n_vectors: int = 
     return np.array(taken)
 
 
-def _p50(index: FaissIndex, viewers: Float32) -> float:
+def _p50(index: InvertedIndex, viewers: Float32) -> float:
     return float(np.median(_times(lambda q: index.search(q, K), viewers)))
 
 

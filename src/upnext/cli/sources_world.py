@@ -36,7 +36,7 @@ from upnext.retrieval.content_profile import ContentProfileGenerator, ContentPro
 from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.item_to_item import ItemToItem
 from upnext.retrieval.local import Local
 from upnext.retrieval.material import Material, VideoCodes
@@ -205,7 +205,7 @@ def _showings(world: SourcesWorld, seed: int) -> Showings:
 
 def _content_profile(
     world: SourcesWorld, showings: Showings, folder: Path, seed: int
-) -> tuple[ContentProfileGenerator, FaissIndex]:
+) -> tuple[ContentProfileGenerator, InvertedIndex]:
     n, config = world.n_items, ContentProfileConfig()
     codes = VideoCodes(
         np.zeros(n, np.int32), world.creator, world.language, np.ones(n, np.float32),
@@ -216,7 +216,7 @@ def _content_profile(
     learner.learn(Material(showings, content, ContextEncoder(Vocabulary.learn({})), codes))
     learner.export(folder)
     vectors = np.load(folder / "item_vectors.npy")
-    index = FaissIndex.build(vectors, np.arange(n), config.index_of(IndexConfig()))
+    index = InvertedIndex.build(vectors, np.arange(n), config.index_of(IndexConfig()))
     return ContentProfileGenerator(folder), index
 
 

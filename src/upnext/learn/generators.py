@@ -21,7 +21,7 @@ from upnext.retrieval.content_profile import ContentProfileLearner
 from upnext.retrieval.factorisation.factorisation_learner import FactorisationLearner
 from upnext.retrieval.factorisation.warp_learner import WarpLearner
 from upnext.retrieval.generator import GeneratorLearner
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import Material
 from upnext.retrieval.off_policy.learner import OffPolicyLearner
 from upnext.retrieval.sequence.learner import SequenceLearner
@@ -108,7 +108,7 @@ def put_into_release(
     config = settings.retrieval.index
     if name == "content_profile":
         config = settings.retrieval.content_profile.index_of(config)
-    FaissIndex.build(np.asarray(vectors[known]), known, config).save(target / "index")
+    InvertedIndex.build(np.asarray(vectors[known]), known, config).save(target / "index")
 
 
 def save_viewers(showings: Showings, n_items: int, settings: Settings, folder: Path) -> None:

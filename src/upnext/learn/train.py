@@ -62,7 +62,7 @@ from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows, share_of
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.retrieval.checkpoint import read_checkpoint
 from upnext.retrieval.covisits import neighbours_of
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import Material, VideoCodes
 from upnext.retrieval.two_tower.learner import CHECKPOINT, TwoTowerLearner
 from upnext.settings.offline import offline_settings
@@ -279,7 +279,7 @@ class Training:
         active = np.flatnonzero(self._view.status[: len(vectors)] == ACTIVE)
         placed = active[vectors[active].any(axis=1)]  # by ids alone a video may have no place yet
         config = self._settings.retrieval.index
-        FaissIndex.build(vectors[placed], placed, config).save(target / "index")
+        InvertedIndex.build(vectors[placed], placed, config).save(target / "index")
         for name in asked_for(self._settings):
             put_into_release(name, made / name, target, active, self._settings)
         Blend(CounterTable(), DEFAULT_WEIGHTS).save(target / "blend")

@@ -1,7 +1,7 @@
 """What a release holds for serving, loaded: encoders, towers, index, neighbours, blend and ranker.
 
 content/     ContentEncoder          retrieval/   the two-tower export
-static.npz   content in few columns  index/       FaissIndex over item vectors
+static.npz   content in few columns  index/       InvertedIndex over item vectors
 features.json  vocabulary            covisits/    item-to-item neighbours
 blend/       weights of the merge    ranker/      the ranker's graph
 generators/  by source: what else was trained, each with item_vectors.npy and index/
@@ -27,7 +27,7 @@ from upnext.pipeline.trained import Trained, generator_of
 from upnext.ranking.onnx_ranker import OnnxRanker
 from upnext.retrieval.config import TRAINED
 from upnext.retrieval.covisits import Neighbours
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.two_tower.user_tower import UserTower
 from upnext.retrieval.viewers import Viewers
@@ -61,7 +61,7 @@ class ReleaseParts:
     tower: UserTower
     vectors: VectorTable
     static: VectorTable
-    index: FaissIndex
+    index: InvertedIndex
     generators: Mapping[str, Trained]  # besides the two-tower network
     neighbours: Neighbours
     words: WordIndex | None
@@ -90,7 +90,7 @@ class ReleaseParts:
             tower=UserTower(retrieval),
             vectors=VectorTable(vectors),
             static=VectorTable(np.load(folder / "static.npy", mmap_mode="c")),
-            index=FaissIndex.load(folder / "index"),
+            index=InvertedIndex.load(folder / "index"),
             generators=_generators(folder / "generators"),
             neighbours=Neighbours.load(folder / "covisits"),
             words=WordIndex.load(folder / "words") if (folder / "words").exists() else None,

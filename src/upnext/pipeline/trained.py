@@ -14,7 +14,7 @@ from upnext.retrieval.content_profile import ContentProfileGenerator
 from upnext.retrieval.factorisation.factorisation_generator import FactorisationGenerator
 from upnext.retrieval.factorisation.warp_generator import WarpGenerator
 from upnext.retrieval.generator import Generator
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.nearest import Embeds
 from upnext.retrieval.off_policy.generator import OffPolicyGenerator
@@ -64,13 +64,13 @@ class Trained:
 
     generator: Generator
     vectors: VectorTable
-    index: FaissIndex
+    index: InvertedIndex
 
     @staticmethod
     def load(generator: Generator, folder: Path) -> Trained:
         """The generator that was read from a release's folder of its own, with item_vectors.npy and index/ there."""
         vectors = np.load(folder / "item_vectors.npy", mmap_mode="c")
-        return Trained(generator, VectorTable(vectors), FaissIndex.load(folder / "index"))
+        return Trained(generator, VectorTable(vectors), InvertedIndex.load(folder / "index"))
 
     def bring(
         self, item_id: Int64, content: Float32, codes: VideoCodes, is_new: Bool, is_active: Bool

@@ -78,7 +78,7 @@ def fill_lists(
 ) -> StoredLists:
     """Vectors [n, d] of item_id int64[n] in the order of their lists, not calibrated yet.
 
-    nearest int[n]: the list of each; folder: where the rows are written, as FaissIndex.save does, else they stay in memory."""
+    nearest int[n]: the list of each; folder: where the rows are written, as InvertedIndex.save does, else they stay in memory."""
     order = np.lexsort((item_id, nearest))
     scale = max(_largest(vectors), 1e-12) / _LARGEST
     kept = _room(folder, "vectors.npy", vectors.shape, np.int16)

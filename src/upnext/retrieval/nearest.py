@@ -17,7 +17,7 @@ class Embeds(Protocol):
 
 
 class Index(Protocol):
-    """A VectorIndex that can leave ids out besides a filter (retrieval.index.FaissIndex)."""
+    """A VectorIndex that can leave ids out besides a filter (retrieval.inverted_index.InvertedIndex)."""
 
     def search(
         self,

@@ -1,4 +1,4 @@
-"""Nearest vectors by inner product under a filter, while videos come and go (FAISS; docs/scale.md).
+"""Nearest vectors by inner product under a filter, while videos come and go (docs/scale.md).
 
 Below 100k vectors all are searched exactly. Above, what a release was built with lies in inverted lists (inverted_lists.py), memory-mapped so that all workers
 share one copy, with a search effort that every build calibrates (calibrate.py). What came later is a small part that is searched
@@ -28,7 +28,7 @@ from upnext.retrieval.products import best
 _AT_ONCE: Final = 1024  # vectors added while no search may run
 
 
-class FaissIndex:
+class InvertedIndex:
     """A VectorIndex. Threads may search, add and remove at once: each search sees all of an addition or removal, or nothing of it.
 
     An addition of more than 1024 videos is seen in parts."""
@@ -49,22 +49,22 @@ class FaissIndex:
         item_id: Int64,
         config: IndexConfig | None = None,
         queries: Float32 | None = None,
-    ) -> FaissIndex:
+    ) -> InvertedIndex:
         """An index of vectors [n, d] by unique item_id int64[n]; queries float32[q, d] calibrate it (else vectors do).
 
         Raises InvalidInput where the shapes differ or an id repeats."""
         config = config or IndexConfig()
         _check(vectors, item_id)
         if len(vectors) < config.flat_below:
-            return FaissIndex(np.ascontiguousarray(vectors, np.float32), item_id)
+            return InvertedIndex(np.ascontiguousarray(vectors, np.float32), item_id)
         trained = train_lists(vectors, config)
         stored = fill_lists(trained, nearest_lists(trained, vectors), vectors, item_id)
-        return FaissIndex.of_lists(calibrated(stored, config, queries))
+        return InvertedIndex.of_lists(calibrated(stored, config, queries))
 
     @staticmethod
-    def of_lists(stored: StoredLists) -> FaissIndex:
+    def of_lists(stored: StoredLists) -> InvertedIndex:
         """The index over lists that were built in steps (list_building.py)."""
-        return FaissIndex(stored.vectors, stored.item_id, stored)
+        return InvertedIndex(stored.vectors, stored.item_id, stored)
 
     def __len__(self) -> int:
         """Vectors that can be found."""
@@ -144,7 +144,7 @@ class FaissIndex:
         (folder / "index.json").write_text(json.dumps(meta, indent=1))
 
     @staticmethod
-    def load(folder: Path) -> FaissIndex:
+    def load(folder: Path) -> InvertedIndex:
         """The index that was saved there, memory-mapped: workers share its pages."""
         meta = json.loads((folder / "index.json").read_text())
 
@@ -153,7 +153,7 @@ class FaissIndex:
             return array.view(np.ndarray)  # numpy's memmap costs at every slice
 
         if meta["is_flat"]:
-            return FaissIndex(mapped("vectors"), mapped("item_id"))
+            return InvertedIndex(mapped("vectors"), mapped("item_id"))
         codes = None
         if meta["bits"] is not None:
             codes = Codes(meta["bits"], np.load(folder / "code_scale.npy"), mapped("codes"))
@@ -168,7 +168,7 @@ class FaissIndex:
             depth=meta["depth"],
             effort=tuple(Effort(**effort) for effort in meta["effort"]),
         )
-        return FaissIndex.of_lists(stored)
+        return InvertedIndex.of_lists(stored)
 
 
 def _check(vectors: Array, item_id: Int64) -> None:
