@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from upnext.core.errors import InvalidInput
 from upnext.retrieval.config import IndexConfig
 from upnext.retrieval.exact_vectors import ExactVectors
 from upnext.retrieval.inverted_index import InvertedIndex
@@ -140,6 +141,32 @@ def test_room_is_made_anew_without_what_was_dropped():
     assert len(part) == 2 + 100 + 6000
     ids, _ = part.search(unit(1, 4), 10_000, None, None)
     assert set(ids[0][ids[0] >= 0]) == {5, 9, *range(2900, 3000), *range(3000, 9000)}
+
+
+@pytest.mark.parametrize("spread", [0.0, 0.01, 1.0])
+def test_what_reaches_the_bar_among_additions_is_what_exact_products_say(spread):
+    """Copies in one byte alone, with no room for their error, would miss some of those that stand close together."""
+    rng = np.random.default_rng(5)
+    vectors = (unit(1, 6) + spread * rng.standard_normal((4000, D))).astype(np.float32)
+    part = ExactVectors(np.zeros((0, D), np.float32), np.zeros(0, np.int64))
+    part.put(np.arange(2500), unit(2500, 9))
+    part.put(np.arange(4000), vectors)  # some get a new vector
+    part.drop(np.arange(3990, 4000))
+    queries = unit(3, 8)
+    scores = products_of_rows(queries, vectors, np.arange(3990))
+    bar = np.quantile(scores, 0.98, axis=1).astype(np.float32)
+    ids, found = part.search(queries, 4000, None, None, bar)
+    for row, score, of_query, least in zip(ids, found, scores, bar):
+        assert set(np.flatnonzero(of_query >= least)) <= set(row[row >= 0])
+        assert np.array_equal(score[row >= 0], of_query[row[row >= 0]])
+    if spread == 1.0:
+        assert (ids[0] >= 0).sum() < 1000
+
+
+def test_an_index_of_an_earlier_version_says_so_and_what_to_do(tmp_path):
+    (tmp_path / "index.json").write_text('{"is_flat": false, "config": {}, "effort": []}')
+    with pytest.raises(InvalidInput, match=f"{tmp_path}: .*train a new release"):
+        InvertedIndex.load(tmp_path)
 
 
 def test_products_of_few_rows_and_of_each_querys_own_rows_equal_numpys():

@@ -116,6 +116,7 @@ def build(task: Task) -> dict[str, Any]:
     found = {
         "seconds": seconds,
         "peak_rss_mib": peak_kib * 1024 / _MIB,
+        "processor_s": time.process_time(),
         "disk_bytes": files,
         "disk_bytes_per_vector": sum(files.values()) / task.videos,
         "n_lists": len(stored.centroids),
@@ -147,6 +148,7 @@ def measured(task: Task) -> dict[str, Any]:
         "filters": filter_costs(index, world, progress),
         "floors": floors(task.index, world),
         "changes": change_rates(index, world),
+        "processor_s": time.process_time(),
         "peak_rss_mib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / _MIB,
     }
 
@@ -195,6 +197,7 @@ def _tell(found: dict[str, Any], out: Console) -> None:
         "lists": f"{built['n_lists']:,}",
         "re-ranked per result": f"{built['depth']:g}",
         **{f"build: {name}": f"{s:.1f} s" for name, s in built["seconds"].items()},
+        "processor, building and measuring": f"{built['processor_s']:,.0f} + {search['processor_s']:,.0f} s",
         "peak of building": f"{built['peak_rss_mib']:,.0f} MiB",
         "peak of measuring": f"{search['peak_rss_mib']:,.0f} MiB",
         **{name: f"{value:,.3g}" for name, value in search["changes"].items()},

@@ -12,20 +12,22 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Final
+from typing import Final
 
-import faiss as _faiss
 import numpy as np
 
+from upnext.core.compiled import compiled, compiled_sums
 from upnext.core.types import Array, Bool, Float32, Int64
+from upnext.retrieval.codes import replace_least
 from upnext.retrieval.products import best, products
 
-faiss: Any = _faiss  # its stubs leave out what its Python layer adds
 SHARES: Final = (1.0, 0.5, 0.2, 0.1, 0.05, 0.02, 0.005)
 K: Final = 500
 STEP: Final = 1.2  # from one effort tried to the next
 _SIDE_SAMPLE: Final = 20_000
 _BLOCK: Final = 262_144  # rows made float32 at a time
+_TILE: Final = 2_048  # rows multiplied at a time: 256 viewers' products stay in the cache
+_RUN: Final = 64  # products that are held against the bar together
 
 Probe = Callable[[Float32, int, int], Int64]  # queries, k, n_met -> rows int64[b, k]
 UnderFilter = Callable[[Bool | None], Probe]  # a filter by row -> how to search under it
@@ -92,17 +94,17 @@ def met_for(efforts: tuple[Effort, ...], share: float) -> int:
 
 
 def exact(queries: Float32, rows: Rows, k: int, usable: Bool | None = None) -> Int64:
-    """int64[b, k]: rows of the k largest inner products among the usable ones bool[r], best first, then -1."""
+    """int64[b, k]: rows of the k largest inner products among the usable ones bool[r], best first, then -1.
+
+    A matrix product, of which only what beats a query's k-th best so far is looked at (a library's exact search took several times as long)."""
     found = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), -np.inf, np.float32)
     own = np.arange(len(rows.vectors)) if usable is None else np.flatnonzero(usable)
-    for start in range(0, len(own), _BLOCK):
-        part = own[start : start + _BLOCK]
-        block = rows.take(slice(start, start + _BLOCK) if usable is None else part)
-        more, at = faiss.knn(queries, block, k, metric=faiss.METRIC_INNER_PRODUCT)
-        more = np.where(at >= 0, more, -np.inf)
-        found, scores = best(np.hstack([found, part[at]]), np.hstack([scores, more]), k)
-    return found
+    for start in range(0, len(own), _TILE):
+        part = own[start : start + _TILE]
+        tile = rows.take(slice(start, start + _TILE) if usable is None else part)
+        _keep_best(found, scores, queries @ tile.T, part)
+    return best(found, scores, k)[0]
 
 
 def recall_of(found: Int64, truth: Int64) -> Array:
@@ -147,3 +149,23 @@ def _enough(
         if low >= target or n_met >= most:
             return Effort(start.share, n_met, float(recall.mean()))
         n_met = int(np.ceil(n_met * STEP))
+
+
+@compiled
+def _keep_best(found: Int64, scores: Float32, more: Float32, rows: Int64) -> None:
+    """Takes products float32[b, m] of rows int64[m] into heaps of rows and scores [b, k], the least first."""
+    for q in range(len(more)):
+        for start in range(0, len(rows), _RUN):
+            run = more[q, start : start + _RUN]
+            if _n_above(run, scores[q, 0]):
+                for i in range(len(run)):
+                    if run[i] > scores[q, 0]:
+                        replace_least(found[q], scores[q], rows[start + i], run[i])
+
+
+@compiled_sums
+def _n_above(run: Float32, bar: float) -> int:
+    n = 0
+    for one in run:
+        n += one > bar
+    return n

@@ -94,7 +94,7 @@ def _scan_wide(
                 if bits[row >> 3] >> (row & 7) & 1:
                     score = base[q, p] + _product(queries[q], vectors, row)
                     if score > scores[q, 0]:
-                        _replace_least(rows[q], scores[q], row, score)
+                        replace_least(rows[q], scores[q], row, score)
     return rows, scores
 
 
@@ -113,12 +113,12 @@ def _scan_halves(
                 if bits[row >> 3] >> (row & 7) & 1:
                     score = base[q, p] + _half_product(queries[q], packed, row)
                     if score > scores[q, 0]:
-                        _replace_least(rows[q], scores[q], row, score)
+                        replace_least(rows[q], scores[q], row, score)
     return rows, scores
 
 
 @compiled
-def _replace_least(rows: Int64, scores: Float32, row: int, score: float) -> None:
+def replace_least(rows: Int64, scores: Float32, row: int, score: float) -> None:
     """In a heap whose least score comes first."""
     at, k = 0, len(scores)
     while True:

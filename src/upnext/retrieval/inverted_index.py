@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from upnext.core.errors import expected
+from upnext.core.errors import InvalidInput, expected
 from upnext.core.types import Array, Bool, Float32, Int64
 from upnext.retrieval.calibrate import Effort
 from upnext.retrieval.codes import Codes
@@ -26,6 +26,7 @@ from upnext.retrieval.list_building import calibrated, fill_lists, nearest_lists
 from upnext.retrieval.products import best
 
 _AT_ONCE: Final = 1024  # vectors added while no search may run
+_OF_LISTS: Final = {"scale", "depth", "bits", "effort"}  # what index.json says of lists
 
 
 class InvertedIndex:
@@ -145,8 +146,15 @@ class InvertedIndex:
 
     @staticmethod
     def load(folder: Path) -> InvertedIndex:
-        """The index that was saved there, memory-mapped: workers share its pages."""
+        """The index that was saved there, memory-mapped: workers share its pages.
+
+        Raises InvalidInput where an earlier version of UpNext saved it."""
         meta = json.loads((folder / "index.json").read_text())
+        if not meta["is_flat"] and not meta.keys() >= _OF_LISTS:
+            raise InvalidInput(
+                f"index {folder}: expected inverted lists of this version of UpNext, got a release "
+                "that an earlier one trained: train a new release"
+            )
 
         def mapped(name: str) -> Array:
             array: Array = np.load(folder / f"{name}.npy", mmap_mode="r")
