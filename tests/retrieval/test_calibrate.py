@@ -32,7 +32,7 @@ def test_effort_never_falls_with_the_share_and_reaches_the_target():
 def test_hardly_more_is_read_than_the_target_needs():
     rows = Rows(np.random.default_rng(2).standard_normal((6000, 4)).astype(np.float32), 1.0)
 
-    def under(usable):
+    def under(usable, n_met):
         """A search that finds a share of the truth which grows with what is read: all of it at 6000."""
         return lambda queries, k, n_met: exact(queries, rows, k, usable)[:, : k * n_met // 6000]
 
@@ -44,7 +44,7 @@ def test_hardly_more_is_read_than_the_target_needs():
 def test_viewers_who_differ_ask_for_more_than_their_mean():
     rows = Rows(np.random.default_rng(2).standard_normal((4000, 4)).astype(np.float32), 1.0)
 
-    def under(usable):
+    def under(usable, n_met):
         """Half of the viewers find all, the others a share that grows with what is read."""
 
         def probe(queries, k, n_met):

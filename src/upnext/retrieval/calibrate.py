@@ -30,7 +30,8 @@ _TILE: Final = 2_048  # rows multiplied at a time: 256 viewers' products stay in
 _RUN: Final = 64  # products that are held against the bar together
 
 Probe = Callable[[Float32, int, int], Int64]  # queries, k, n_met -> rows int64[b, k]
-UnderFilter = Callable[[Bool | None], Probe]  # a filter by row -> how to search under it
+# a filter by row and the n_met so far -> how to search under it; None: exactly, whatever the effort
+UnderFilter = Callable[[Bool | None, int], Probe | None]
 
 
 @dataclass(frozen=True)
@@ -64,22 +65,24 @@ def calibrate(
 ) -> tuple[Effort, ...]:
     """The first n_met, a fifth above the one before, that reaches the target, for each share; never less than a larger share needs.
 
-    viewers: float32[b, d] of each kind, as many of each."""
+    viewers: float32[b, d] of each kind, as many of each. A filter that leaves so few that they are searched exactly is not measured."""
     rng = np.random.default_rng(seed)
+    everyone = np.concatenate(viewers)
+    direction = rng.standard_normal((1, rows.vectors.shape[1]), dtype=np.float32)
+    side = np.concatenate([products(direction, block)[0] for _, block in rows.blocks()])
     efforts: list[Effort] = []
     least = K
     for share in SHARES:
         worst = Effort(share, least, 1.0)
-        for usable in _filters(rows, share, rng):
-            probe = under(usable)
+        for usable in _filters(rows, share, side, rng):
+            probe = under(usable, worst.n_met)
+            if probe is None:
+                continue
             most = len(rows.vectors) if usable is None else int(usable.sum())
-            everyone = np.concatenate(viewers)
             truth = exact(everyone, rows, K, usable)
-            for part in _groups(everyone, truth, rows, len(viewers), usable is not None):
-                find = partial(probe, everyone[part], K)
-                found = _enough(find, truth[part], worst, most, target)
-                if found.n_met > worst.n_met or found.recall < worst.recall:
-                    worst = found
+            groups = _groups(everyone, truth, rows, len(viewers), usable is not None)
+            found = _enough(partial(probe, everyone, K), truth, groups, worst, most, target)
+            worst = Effort(share, found.n_met, min(found.recall, worst.recall))
         efforts.append(worst)
         least = worst.n_met
     return tuple(efforts)
@@ -109,18 +112,16 @@ def exact(queries: Float32, rows: Rows, k: int, usable: Bool | None = None) -> I
 
 def recall_of(found: Int64, truth: Int64) -> Array:
     """float64[b]: the share of each query's true rows (-1: none) that were found; 1 where there are none."""
-    hits = [len(np.intersect1d(a[a >= 0], b[b >= 0])) for a, b in zip(found, truth, strict=True)]
-    n_true = (truth >= 0).sum(axis=1)
-    return np.where(n_true > 0, np.array(hits) / np.maximum(n_true, 1), 1.0)
+    return _recall_of(np.sort(found, axis=1), np.sort(truth, axis=1))
 
 
-def _filters(rows: Rows, share: float, rng: np.random.Generator) -> list[Bool | None]:
-    """bool[r] each: at random, one side of the space, and rows that follow each other, which are neighbouring lists."""
+def _filters(
+    rows: Rows, share: float, side: Float32, rng: np.random.Generator
+) -> list[Bool | None]:
+    """bool[r] each: at random, where side float32[r] is largest, and rows that follow each other, which are neighbouring lists."""
     if share >= 1:
         return [None]
     n = len(rows.vectors)
-    direction = rng.standard_normal((1, rows.vectors.shape[1]), dtype=np.float32)
-    side = np.concatenate([products(direction, block)[0] for _, block in rows.blocks()])
     sample = rng.choice(n, min(n, _SIDE_SAMPLE), replace=False)
     cut = np.quantile(side[sample], 1 - share)
     together = np.roll(np.arange(n) < share * n, rng.integers(n))
@@ -139,15 +140,17 @@ def _groups(
 
 
 def _enough(
-    found: Callable[[int], Int64], truth: Int64, start: Effort, most: int, target: float
-) -> Effort:
-    """The first effort from `start` on whose rows, found(n_met), reach the target; `most` reads every list."""
+    found: Callable[[int], Int64], truth: Int64, groups: list[Int64], start: Effort, most: int,
+    target: float,
+) -> Effort:  # fmt: skip
+    """The first effort from `start` on whose rows, found(n_met), reach the target for every group of viewers; `most` reads every list."""
     n_met = start.n_met
     while True:
-        recall = recall_of(found(n_met), truth)
-        low = recall.mean() - 2 * recall.std() / np.sqrt(len(recall))
+        of_viewer = recall_of(found(n_met), truth)
+        recalls = [of_viewer[group] for group in groups]
+        low = min(one.mean() - 2 * one.std() / np.sqrt(len(one)) for one in recalls)
         if low >= target or n_met >= most:
-            return Effort(start.share, n_met, float(recall.mean()))
+            return Effort(start.share, n_met, float(min(one.mean() for one in recalls)))
         n_met = int(np.ceil(n_met * STEP))
 
 
@@ -169,3 +172,21 @@ def _n_above(run: Float32, bar: float) -> int:
     for one in run:
         n += one > bar
     return n
+
+
+@compiled
+def _recall_of(found: Int64, truth: Int64) -> Array:
+    """Of rows in ascending order, different but for -1."""
+    recall = np.ones(len(truth))
+    for q in range(len(truth)):
+        at, n_true, n_found = 0, 0, 0
+        for row in truth[q]:
+            if row < 0:
+                continue
+            n_true += 1
+            while at < found.shape[1] and found[q, at] < row:
+                at += 1
+            n_found += at < found.shape[1] and found[q, at] == row
+        if n_true:
+            recall[q] = n_found / n_true
+    return recall

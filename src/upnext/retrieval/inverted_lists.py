@@ -156,13 +156,16 @@ class InvertedLists:
         rows = self._stored.row_of[inside]
         return rows[rows >= 0].astype(np.int64)
 
+    def is_exact(self, usable: Filtered, n_met: int, times: int = 1) -> bool:
+        """Whether multiplying all usable rows, were there so many times as many, is less than a walk that meets n_met: it reads the bits of many more."""
+        n_reached = int(np.diff(self._starts)[usable.counts > 0].sum())
+        n_usable = times * usable.n_usable
+        n_read = n_met * n_reached / max(1, n_usable)
+        return n_usable <= n_met + n_read / _ROWS_PER_PRODUCT
+
     def _filtered(self, bits: Array, counts: Array) -> Filtered:
-        n_reached = int(np.diff(self._starts)[counts > 0].sum())
         found = Filtered(bits, counts, int(counts.sum()), None)
-        # a walk multiplies n_met rows and reads the bits of more, exact search multiplies all that are usable
-        n_met = self._n_met(found)
-        n_read = n_met * n_reached / max(1, found.n_usable)
-        if found.n_usable <= n_met + n_read / _ROWS_PER_PRODUCT:
+        if self.is_exact(found, self._n_met(found)):
             found.rows = _rows_of_bits(bits, found.n_usable)
         return found
 

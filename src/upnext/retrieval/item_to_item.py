@@ -89,7 +89,7 @@ def _weights(flags: UInt16, if_relevant: Float32, if_not: Float32) -> Float32:
 def _summed(
     seeds: Int64, weight: Float32, neighbour: Array, score: Array, current: int
 ) -> tuple[Int64, Float64]:
-    """(different neighbours int64[m] of seeds int64[s], their weighted sums of scores float64[m], above 0), without `current`.
+    """(different neighbours int32[m] of seeds int64[s], their weighted sums of scores float64[m], above 0), without `current`.
 
     A seed beyond the neighbours' table, a video that came later, has none."""
     sums = sums_for(len(seeds) * neighbour.shape[1])

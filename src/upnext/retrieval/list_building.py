@@ -6,17 +6,16 @@ Vectors may be a memory-mapped file; what is made goes to arrays, or with a fold
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Final, Literal
 
 import numpy as np
 import numpy.typing as npt
 
 from upnext.core.protocols import NoProgress, Progress
-from upnext.core.types import Array, Float32, Int64
-from upnext.retrieval.calibrate import K, Rows, calibrate, exact, recall_of
+from upnext.core.types import Array, Bool, Float32, Int64
+from upnext.retrieval.calibrate import K, Probe, Rows, calibrate, exact, recall_of
 from upnext.retrieval.centroids import Centroids
 from upnext.retrieval.codes import Codes
 from upnext.retrieval.config import IndexConfig
@@ -119,8 +118,11 @@ def calibrated(
         stored = replace(stored, depth=_depth(stored, rows, viewers[0], config.target_recall))
     index = InvertedLists(stored)
 
-    def under(is_usable: Any) -> Callable[[Float32, int, int], Int64]:
+    def under(is_usable: Bool | None, n_met: int) -> Probe | None:
         usable = index.filtered(None) if is_usable is None else index.of_rows(is_usable)
+        # this effort also serves filters that allow up to twice as many: those must be exact too
+        if usable.n_usable <= n_met or index.is_exact(usable, n_met, 2):
+            return None
         return lambda queries, k, n_met: index.probe(queries, k, usable, n_met)[0]
 
     effort = calibrate(under, rows, viewers, config.target_recall, config.seed)

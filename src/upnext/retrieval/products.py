@@ -12,6 +12,7 @@ import numpy as np
 
 from upnext.core.compiled import compiled, compiled_sums
 from upnext.core.types import Array, Float32, Int64
+from upnext.retrieval.selection import best_of
 
 _FEW: Final = 4  # queries; BLAS is as fast or faster beyond
 
@@ -35,18 +36,20 @@ def products_of_own_rows(queries: Float32, vectors: Array, rows: Int64) -> Float
 
 def best(ids: Int64, scores: Float32, k: int) -> tuple[Int64, Float32]:
     """(int64[b, k], float32[b, k]): the k best of each row of [b, n], ties by id; -1 and -inf where fewer exist."""
-    n = scores.shape[1]
-    if n > k:
-        top = np.argpartition(-scores, k - 1, axis=1)[:, :k]
-        ids, scores = np.take_along_axis(ids, top, 1), np.take_along_axis(scores, top, 1)
-    order = np.lexsort((ids, -scores), axis=1)
-    ids, scores = np.take_along_axis(ids, order, 1), np.take_along_axis(scores, order, 1)
-    ids = np.where(np.isneginf(scores), -1, ids)
-    if n < k:
-        gap = ((0, 0), (0, k - n))
-        ids = np.pad(ids, gap, constant_values=-1)
-        scores = np.pad(scores, gap, constant_values=-np.inf)
-    return ids.astype(np.int64), scores.astype(np.float32)
+    return _best(np.ascontiguousarray(ids), np.ascontiguousarray(scores), k)
+
+
+@compiled
+def _best(ids: Int64, scores: Float32, k: int) -> tuple[Int64, Float32]:
+    top = np.full((len(ids), k), -1, np.int64)
+    top_score = np.full((len(ids), k), -np.inf, np.float32)
+    for q in range(len(ids)):
+        found, score = best_of(ids[q], scores[q], k)
+        for i in range(len(found)):
+            if score[i] == -np.inf:
+                break
+            top[q, i], top_score[q, i] = found[i], score[i]
+    return top, top_score
 
 
 @compiled_sums

@@ -9,7 +9,7 @@ import numpy as np
 
 from upnext.core.compiled import compiled
 from upnext.core.distinct import distinct
-from upnext.core.types import Bool, Candidates, Float32, Float64, Int64, Query
+from upnext.core.types import Array, Bool, Candidates, Float32, Float64, Int64, Query
 from upnext.retrieval.config import SearchHistoryConfig
 from upnext.retrieval.short_list import Allowed, Videos, all_allowed, best_open, mask_of
 from upnext.retrieval.sums import add_to, found_in, sums_for
@@ -50,8 +50,8 @@ class SearchHistory:
 def _matching(
     places: Int64, weight: Float64, words: Words, is_replaced: Bool,
     later_row: Int64, later_id: Int64, later_weight: Float32,
-) -> tuple[Int64, Float64]:  # fmt: skip
-    """(videos int64[m] that have a token, float64[m] their weighted sums); those of the latest tokens last, which is where `best_open` begins."""
+) -> tuple[Array, Float64]:  # fmt: skip
+    """(videos int32[m] that have a token, float64[m] their weighted sums)."""
     n_places = len(later_id)
     for place in places:
         if place >= 0:

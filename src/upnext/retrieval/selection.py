@@ -1,17 +1,20 @@
 """The best few thousand of a catalogue in one pass: bounded heaps, whose least a new value has to beat (Knuth, volume 3, section 5.2.3).
 
 Values come in no order, so nearly all are dismissed by one comparison: a million take two milliseconds, a tenth of a partition of them.
-Of equal values the lower row is the better one.
+Of equal values the lower row is the better one. Where most are met before the best, a pass that grades them keeps the rest from the heap.
 """
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
 from upnext.core.compiled import compiled
 from upnext.core.types import Array, Float64, Int64
+
+N_GRADES: Final = 2048
+_GRADE_BITS: Final = 16  # of a float32 that a grade does not tell apart
 
 
 class Heap(NamedTuple):
@@ -48,16 +51,51 @@ def largest_rows(values: Float64, size: int) -> Int64:
 
 
 @compiled
-def best_of(ids: Int64, values: Float64, size: int) -> tuple[Int64, Float64]:
+def best_of(ids: Array, values: Float64, size: int) -> tuple[Int64, Float64]:
     """(ids int64[m], values float64[m]), m <= size, best first: the largest of n values with different ids, ties by id."""
     size = min(size, len(ids))
+    grade = grades(values)
+    count = per_grade(grade)
+    last, n_reached = 0, count[0]
+    while n_reached < size:
+        last += 1
+        n_reached += count[last]
     heap = Heap(np.empty(size, np.int64), np.empty(size))
     n_held = 0
     for i in range(len(ids)):
-        if n_held < size or (size and is_worse(heap.value[0], heap.row[0], values[i], ids[i])):
+        if grade[i] <= last and (
+            n_held < size or (size and is_worse(heap.value[0], heap.row[0], values[i], ids[i]))
+        ):
             n_held = take_in(heap, n_held, ids[i], values[i])
     sort_best_first(heap, n_held)
     return heap.row[:n_held], heap.value[:n_held]
+
+
+@compiled
+def grades(values: Float64) -> Array:
+    """int32[n], 0 to N_GRADES - 1: of two values the one with the lower grade is the larger.
+
+    A grade is a 128th of an octave below the largest value, all that lie 16 octaves below are of one. Nothing is compared with what is known only by then,
+    so it takes about a nanosecond a value, where a heap that most values reach takes ten and more."""
+    bits = values.astype(np.float32).view(np.int32)
+    grade = np.empty(len(values), np.int32)
+    first = np.int32(-(2**31))
+    for i in range(len(values)):  # as numbers whose order is that of the values, also below 0
+        grade[i] = bits[i] ^ ((bits[i] >> 31) & np.int32(0x7FFFFFFF))
+        first = max(first, grade[i])
+    first >>= _GRADE_BITS
+    for i in range(len(values)):
+        grade[i] = min(first - (grade[i] >> _GRADE_BITS), N_GRADES - 1)
+    return grade
+
+
+@compiled
+def per_grade(grade: Array) -> Array:
+    """int32[N_GRADES]: how many of grades int32[n] are each."""
+    count = np.zeros(N_GRADES, np.int32)
+    for one in grade:
+        count[one] += 1
+    return count
 
 
 @compiled

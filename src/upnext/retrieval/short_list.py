@@ -22,7 +22,9 @@ from upnext.retrieval.selection import (
     Heap,
     best_rows,
     best_rows_by_group,
+    grades,
     is_worse,
+    per_grade,
     sort_best_first,
     take_in,
 )
@@ -144,23 +146,30 @@ def is_open(item_id: int, left_out: Int64, allowed: Bool) -> bool:
 
 @compiled
 def best_open(
-    item_id: Int64, values: Float64, left_out: Int64, allowed: Bool, k: int
+    item_id: Array, values: Float64, left_out: Int64, allowed: Bool, k: int
 ) -> tuple[Int64, Float64]:
     """(ids int64[m], values float64[m]), m <= k, best first, ties by id: the largest of n values of allowed videos not left out.
 
-    From the end, and only a video that beats the worst so far is looked up: quickest where the best stand last."""
-    size = min(k, len(item_id))
-    best = Heap(np.empty(size, np.int64), np.empty(size))
-    n_held = 0
-    for i in range(len(item_id) - 1, -1, -1):
-        if n_held == size and not (
-            size and is_worse(best.value[0], best.row[0], values[i], item_id[i])
-        ):
-            continue
-        if is_open(item_id[i], left_out, allowed):
-            n_held = take_in(best, n_held, item_id[i], values[i])
-    sort_best_first(best, n_held)
-    return best.row[:n_held], best.value[:n_held]
+    Only a video that is among the best by its value is looked up; where too few of those are open, the next ones are."""
+    n, size = len(item_id), min(k, len(item_id))
+    grade = grades(values)
+    count = per_grade(grade)
+    heap = Heap(np.empty(size, np.int64), np.empty(size))
+    n_held, n_reached, last = 0, 0, -1
+    while n_held < size and n_reached < n:
+        first, n_wanted = last + 1, n_reached + size - n_held
+        while n_reached < min(n_wanted, n):
+            last += 1
+            n_reached += count[last]
+        for i in range(n):
+            if (
+                first <= grade[i] <= last
+                and (n_held < size or is_worse(heap.value[0], heap.row[0], values[i], item_id[i]))
+                and is_open(item_id[i], left_out, allowed)
+            ):
+                n_held = take_in(heap, n_held, item_id[i], values[i])
+    sort_best_first(heap, n_held)
+    return heap.row[:n_held], heap.value[:n_held]
 
 
 @compiled

@@ -71,9 +71,7 @@ def _similar(
 
 @compiled
 def _videos_of(similar: Int64, weight: Float64, viewers: Viewers) -> tuple[Int64, Float64]:
-    """(different videos int64[m] of some viewers, float64[m] the sum of weight times worth over who watched each).
-
-    The most similar viewer's stand last, which is where `best_open` begins."""
+    """(different videos int32[m] of some viewers, float64[m] the sum of weight times worth over who watched each)."""
     n_places = 0
     for viewer in similar:
         n_places += viewers.start[viewer + 1] - viewers.start[viewer]
