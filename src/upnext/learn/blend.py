@@ -7,7 +7,7 @@ in blend.json.
 
 Surfaces are mixed differently where their requests say so. All requests give the common weights; each surface then has its own, from its own requests,
 drawn towards the common ones by a ridge on the difference: the most likely weights when surfaces scatter about the common ones with a variance of 1 /
-TOWARDS_ALL in each standardised column. With few requests that is nearly the common set, with many the surface's own; below LEAST_REQUESTS, and where one
+TOWARDS_ALL in each standardised column (a normal prior around the whole, as of a mixed model). With few requests that is nearly the common set, with many the surface's own; below LEAST_REQUESTS, and where one
 surface has all requests, it is the common set itself.
 """
 
