@@ -165,6 +165,29 @@ def test_lists_of_others_stand_beside_ours_and_are_compared_with_each(
                 assert figures[metric]["mean"] == pytest.approx(difference), name
 
 
+def test_the_merge_stands_beside_plain_hybrids_in_every_group(report: dict[str, Any]) -> None:
+    rows = {"collaborative only", "content only", "parallel hybrid", "sequential hybrid", "merged"}
+    for setting in report["retrieval"].values():
+        hybrids = setting["hybrids"]
+        assert hybrids["missing"] == {}
+        assert hybrids["made_of"]["collaborative only"] == "item_to_item"
+        assert set(hybrids["groups"]) == {"all", "new videos", "niche viewers"}
+        whole = hybrids["groups"]["all"]
+        assert set(whole["rows"]) == rows
+        assert not rows - {"merged"} & set(setting["rows"])
+        for row, name in (("merged", "merged"), ("collaborative only", "item_to_item")):
+            for metric, figure in whole["rows"][row].items():
+                same = setting["rows"][name]["figures"][metric]
+                assert figure["mean"] == pytest.approx(same["mean"])
+        less = whole["less"]["merged"]["parallel hybrid"]["ndcg@10"]
+        gap = [whole["rows"][row]["ndcg@10"]["mean"] for row in ("parallel hybrid", "merged")]
+        assert less["mean"] == pytest.approx(gap[0] - gap[1])
+        niche = hybrids["groups"]["niche viewers"]["rows"]["merged"]["ndcg@10"]
+        segment = setting["rows"]["merged"]["segments"]["taste=niche"]["ndcg@10"]
+        for part in ("mean", "low", "high", "n"):
+            assert niche[part] == pytest.approx(segment[part])
+
+
 def test_every_list_has_its_looks_its_segments_and_random_lists_beside_it(
     report: dict[str, Any],
 ) -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from upnext.core.clock import DAY_US
 from upnext.core.types import Flag
 from upnext.evaluate.pair_segments import pair_segments
 from upnext.evaluate.segments import taste_segments, value_segments
@@ -59,6 +60,23 @@ def test_the_largest_words_stand_apart_and_the_rest_together() -> None:
         "country=a": 2, "country=b": 2, "country=other": 1, "country=unknown": 1,
     }  # fmt: skip
     assert value_segments("country", np.array(["", ""]), 2) == {}
+
+
+def test_new_videos_are_those_of_the_last_day_and_those_that_nobody_met() -> None:
+    """0: old; 1: old but first shown an hour ago; 2: uploaded after; 3: never shown; 4: uploaded an hour ago, shown since."""
+    ask, hour = 10 * DAY_US, DAY_US // 24
+    past = [(1, 0, 2 * DAY_US, HIT), (1, 1, ask - hour, HIT), (1, 4, ask - hour // 2, HIT)]
+    late = [(0, item, ask + hour, HIT) for item in range(5)]
+    split = time_split(showings_of([*past, *late], 2), ask)
+    uploaded = np.array([0, 0, ask + 1, 0, ask - hour])
+    many = Videos(5, np.ones(5, np.float32), uploaded, np.zeros(5, np.int32))
+    masks = pair_segments(split, many, [None, None])
+    assert split.truth.item_id.tolist() == [0, 1, 2, 3, 4]
+    assert masks["video=new"].tolist() == [False, True, True, True, True]
+    old = Videos(5, np.ones(5, np.float32), np.zeros(5, np.int64), np.zeros(5, np.int32))
+    history = [(1, item, 0, HIT) for item in range(5)]  # a stored history has no times
+    split = time_split(showings_of([*history, *late], 2), ask)
+    assert "video=new" not in pair_segments(split, old, [None, None])
 
 
 def test_niche_viewers_are_those_whose_earlier_videos_were_shown_least() -> None:

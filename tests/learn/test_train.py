@@ -102,9 +102,11 @@ def test_every_head_that_had_labels_is_in_the_release_and_the_others_are_named(
 
 def test_the_blend_has_a_weight_for_every_column(trained: tuple[Settings, TrainReport]) -> None:
     settings, report = trained
-    weights = ReleaseParts.load(release_folder(settings, report)).blend_weights
-    assert set(weights) == {*COLUMNS, "factorisation", "content_profile"}
-    assert np.isfinite(list(weights.values())).all()
+    mixing = ReleaseParts.load(release_folder(settings, report)).mixing
+    assert set(mixing.n_requests) <= set(settings.surfaces)
+    for weights in (mixing.weights, *(mixing.of(surface) for surface in settings.surfaces)):
+        assert set(weights) == {*COLUMNS, "factorisation", "content_profile"}
+        assert np.isfinite(list(weights.values())).all()
 
 
 def test_the_index_holds_exactly_the_active_videos(trained: tuple[Settings, TrainReport]) -> None:

@@ -15,10 +15,19 @@ from upnext.core.errors import InvalidInput
 from upnext.core.types import Candidates, History
 from upnext.features.counters import CounterTable
 from upnext.features.vector_table import VectorTable
-from upnext.learn.blend import fit_blend
-from upnext.pipeline.blend import COLUMNS, Blend, best_blended, load_weights
+from upnext.learn.blend import fit_mixing
+from upnext.pipeline.blend import COLUMNS, Blend, best_blended
+from upnext.pipeline.mixing import Mixing
 
 QUERY = Hydrated().hydrate(request())
+
+
+def fitted(rows: np.ndarray, label: np.ndarray, request: np.ndarray) -> dict[str, float]:
+    """The weights of requests of one surface."""
+    only = np.zeros(len(label), np.int64)
+    mixing = fit_mixing((rows.astype(np.float32), label, request), only, COLUMNS, ("home",))
+    assert mixing.surfaces == {}  # it has all requests
+    return dict(mixing.weights)
 
 
 def test_planted_weights_of_choices_are_found_whatever_a_request_adds_to_all_its_rows() -> None:
@@ -30,9 +39,7 @@ def test_planted_weights_of_choices_are_found_whatever_a_request_adds_to_all_its
     label = (score == score.max(axis=1, keepdims=True)).astype(np.float32)
     label[:50] = 0  # requests in which nothing was relevant say nothing
     request = np.repeat(np.arange(n), k)
-    found = fit_blend(
-        rows.reshape(-1, len(COLUMNS)).astype(np.float32), label.ravel(), request, COLUMNS
-    )
+    found = fitted(rows.reshape(-1, len(COLUMNS)), label.ravel(), request)
     # the standard error of each weight is about .03 here; the penalty pulls a little
     assert list(found.values()) == pytest.approx(planted.tolist(), abs=0.15)
 
@@ -43,7 +50,7 @@ def test_a_request_with_two_relevant_videos_counts_like_one_with_one() -> None:
     label = np.array([1, 0, 1, 1, 0], np.float32)
     request = np.array([0, 0, 1, 1, 1])
     many = (np.arange(500)[:, None] * 2 + request).ravel()
-    found = fit_blend(np.tile(rows, (500, 1)), np.tile(label, 500), many, COLUMNS)
+    found = fitted(np.tile(rows, (500, 1)), np.tile(label, 500), many)
     # d/dw: 1 / (1 + e^w) = e^w / (2 + e^w)
     assert found[COLUMNS[2]] == pytest.approx(np.log(2) / 2, abs=2e-3)
 
@@ -54,12 +61,12 @@ def test_a_column_that_never_varies_weighs_nothing() -> None:
     rows[:, 3] = rng.normal(0, 1, 500)
     rows[:, 5] = 7
     label = (rows[:, 3] > 0.3).astype(np.float32)
-    found = fit_blend(rows, label, np.repeat(np.arange(50), 10), COLUMNS)
+    found = fitted(rows, label, np.repeat(np.arange(50), 10))
     assert [name for name, weight in found.items() if weight] == [COLUMNS[3]]
     assert found[COLUMNS[3]] > 0
 
 
-def test_the_merge_scores_by_its_weights_and_keeps_them(tmp_path: Path) -> None:
+def test_the_merge_scores_by_its_weights() -> None:
     counters = CounterTable()
     counters.add(4, "relevant", 3.0, NOW_US)
     counters.add(4, "impressions", 10.0, NOW_US)
@@ -68,14 +75,12 @@ def test_the_merge_scores_by_its_weights_and_keeps_them(tmp_path: Path) -> None:
     columns = {"source:item_to_item": near, "source:user_knn": similar}
     candidates = Candidates(np.array([9, 4, 2]), columns)
     weights = {"item_to_item": 2.0, "user_knn": 4.0, "log_relevant_1d": 1.0, "rate_7d": 10.0}
-    blend = Blend(counters, weights)
-    found = blend.scored(QUERY, candidates).columns
+    blend = Blend(counters, Mixing(weights))
+    found = blend.scored(QUERY, candidates, "home").columns
     prior = 10 * 6 / 20  # (relevant + 6) / (impressions + 20)
     wanted = [1.0 + prior, 2.0 + np.log(4.0) + 10 * 9 / 30, 1.0 + 4.0 + prior]
     assert found["blend"].tolist() == pytest.approx(wanted, rel=1e-5)
     assert found["tower"].tolist() == [0, 0, 0]
-    blend.save(tmp_path / "blend")
-    assert load_weights(tmp_path / "blend") == weights
     assert blend.columns(QUERY, Candidates(np.zeros(0, np.int64))).shape == (0, len(COLUMNS))
 
 
@@ -85,12 +90,11 @@ def test_the_tower_column_is_the_cosine_and_the_cheap_merge_goes_without() -> No
             return np.array([1.0, 0.0], np.float32)
 
     table = VectorTable(np.array([[1, 0], [0, 1], [0.6, 0.8]], np.float32))
-    blend = Blend(CounterTable(), {"tower": 3.0}, East(), table)
+    blend = Blend(CounterTable(), Mixing({"tower": 3.0}), East(), table)
     candidates = Candidates(np.array([2, 0, 1, 77]))
-    assert blend.scored(QUERY, candidates).columns["blend"].tolist() == pytest.approx(
-        [1.8, 3.0, 0.0, 0.0]
-    )
-    cheap = blend.scored(QUERY, candidates, with_tower=False)
+    scored = blend.scored(QUERY, candidates, "home")
+    assert scored.columns["blend"].tolist() == pytest.approx([1.8, 3.0, 0.0, 0.0])
+    cheap = blend.scored(QUERY, candidates, "home", with_tower=False)
     assert cheap.columns["tower"].tolist() == [0, 0, 0, 0]
 
 
@@ -101,7 +105,7 @@ def test_the_new_columns_fade_with_what_is_known_of_the_viewer() -> None:
 
     counters = CounterTable()
     counters.add(1, "relevant", 3.0, NOW_US)
-    blend = Blend(counters, {}, One(), VectorTable(np.full((2, 1), 0.8, np.float32)))
+    blend = Blend(counters, Mixing({}), One(), VectorTable(np.full((2, 1), 0.8, np.float32)))
     three = np.arange(3)
     history = History(three, three, three.astype(np.float32), three.astype(np.uint16))
     met = replace(QUERY, user=replace(QUERY.user, history=history))

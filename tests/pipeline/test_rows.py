@@ -115,7 +115,7 @@ def test_the_merge_learns_from_an_even_sample_of_all_that_was_retrieved(world: A
             rows[:, 0] = candidates.item_id
             return rows
 
-        def scored(self, query: Query, candidates: Candidates) -> Candidates:
+        def scored(self, query: Query, candidates: Candidates, surface: str) -> Candidates:
             low = -candidates.item_id.astype(np.float32)
             return candidates.with_columns(blend=low, tower=low)
 

@@ -13,6 +13,7 @@ from upnext.features.vector_table import VectorTable
 from upnext.pipeline.assemble import feature_sources
 from upnext.pipeline.blend import COLUMNS, Blend
 from upnext.pipeline.config import SurfaceConfig
+from upnext.pipeline.mixing import Mixing
 from upnext.pipeline.trained import Remembered, Scorer, Trained
 from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import VideoCodes
@@ -93,14 +94,16 @@ def test_the_merge_reads_what_a_generator_says_of_every_candidate_and_embeds_onc
     generator = Two()
     embeds = Remembered(generator, Unnamed())
     table = VectorTable(np.array([[1, 4, 0], [3, 2, 9], [0, 0, 0]], np.float32))
-    blend = Blend(CounterTable(), {"sequence": 2.0}, generators={"sequence": Scorer(embeds, table)})
+    blend = Blend(
+        CounterTable(), Mixing({"sequence": 2.0}), generators={"sequence": Scorer(embeds, table)}
+    )
     assert blend.names == (*COLUMNS, "sequence")
-    scored = blend.scored(QUERY, Candidates(np.array([0, 1, 2])))
+    scored = blend.scored(QUERY, Candidates(np.array([0, 1, 2])), "home")
     assert scored.columns["sequence"].tolist() == [4.0, 3.0, 0.0]
     assert scored.columns["blend"] == pytest.approx([8.0, 6.0, 0.0])
     embeds.vectors(QUERY)
     assert generator.asked == 1
-    cheap = blend.scored(QUERY, Candidates(np.array([0, 1])), with_tower=False)
+    cheap = blend.scored(QUERY, Candidates(np.array([0, 1])), "home", with_tower=False)
     assert cheap.columns["blend"].tolist() == [0.0, 0.0]
 
 

@@ -28,7 +28,7 @@ from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.features.counters import CounterTable
 from upnext.features.showings import Showings
 from upnext.pipeline.assemble import assemble
-from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
+from upnext.pipeline.blend import DEFAULT_MIXING
 from upnext.pipeline.release_parts import ReleaseParts, write_catalog_marks
 from upnext.ranking.reference_ranker import write_reference_ranker
 from upnext.retrieval.covisits import Neighbours
@@ -138,7 +138,7 @@ def _release(settings: Settings, n_videos: int, progress: Progress) -> None:
     )
     progress.advance(1)
     _neighbours(n_videos).save(folder / "covisits")
-    Blend(CounterTable(), DEFAULT_WEIGHTS).save(folder / "blend")
+    DEFAULT_MIXING.save(folder / "blend")
     write_catalog_marks(folder, np.ones(n_videos, np.bool_), view.change_seq, vocabulary)
     progress.advance(1)
     _ranker(folder, settings, view, n_videos)

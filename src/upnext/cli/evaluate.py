@@ -37,7 +37,7 @@ from upnext.features.counters import CounterTable
 from upnext.features.past_events import events_by_time, stream
 from upnext.features.replay import PastState
 from upnext.features.showings import Showings, showings_of
-from upnext.pipeline.assemble import assemble
+from upnext.pipeline.assemble import assemble, bring_later
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows
 from upnext.settings.offline import offline_settings
@@ -291,6 +291,7 @@ def measured(task: Task) -> RetrievalReport:
     settings, made = task.settings, task.made
     view, log, _ = readers(settings)
     parts = ReleaseParts.load(task.release)
+    bring_later(parts, view)
     showings = showings_of(log, view, settings.features, before_us=made.until_us)
     window = made.window(showings, task.max_users)
     given = lists_by_name(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 
 from upnext.core.types import Estimate
 from upnext.evaluate.bootstrap import is_better
@@ -46,6 +46,24 @@ def figure_text(figure: Estimate, digits: int = 4) -> str:
     if not math.isfinite(figure.low):
         return f"{figure.mean:.{digits}f}"
     return f"{figure.mean:.{digits}f} [{figure.low:.{digits}f}, {figure.high:.{digits}f}]"
+
+
+def difference_text(figure: Estimate | None) -> str:
+    """figure_text of a paired difference with "better", "worse" or "even"; "" for none."""
+    if figure is None:
+        return ""
+    is_worse = is_better(figure, higher_is_better=False)
+    return f"{figure_text(figure)} {'better' if is_better(figure) else 'worse' if is_worse else 'even'}"
+
+
+def differences_json(
+    differences: Mapping[str, Estimate], lower_is_better: Container[str] = ()
+) -> dict[str, object]:
+    """{name: difference_json} in the order given."""
+    return {
+        name: difference_json(one, higher_is_better=name not in lower_is_better)
+        for name, one in differences.items()
+    }
 
 
 def _number(value: float) -> float | None:

@@ -29,6 +29,8 @@ from upnext.core.types import (
     Trace,
 )
 from upnext.evaluate.given_lists import check_names
+from upnext.evaluate.hybrid_report import hybrid_report
+from upnext.evaluate.hybrid_rows import COLLABORATIVE_ONLY, hybrid_rows
 from upnext.evaluate.pair_segments import pair_segments
 from upnext.evaluate.popularity import popularity_lists
 from upnext.evaluate.random_lists import random_lists
@@ -120,7 +122,7 @@ def lists_of(
             # a source's shorter list is the beginning of its longer one
             quotas = [(q.source.name, q.k) for q in surface.quotas]
             cut = [parts[name].take(np.arange(min(k, len(parts[name])))) for name, k in quotas]
-            retrieved = pipeline.blend.scored(query, Candidates.union(cut))
+            retrieved = pipeline.blend.scored(query, Candidates.union(cut), surface.name)
             merged = best_blended(retrieved, min(DEPTH, surface.config.n_ranked))
             _put(lists["merged"], row, _by(merged, merged.columns["blend"]))
         scored = pipeline.score(query, retrieved)
@@ -172,10 +174,13 @@ def retrieval_report(
     check_names([*assembled.sources, "merged", "ranked", *beside], given, baseline)
     requests = window.requests(split)
     moments = window.moments(split)
-    made = lists_over_time if not window.is_at_once else lists_of
-    lists: dict[str, Lists] = dict(
-        made(assembled, requests, exclude_seen=exclude_seen, progress=progress)
-    )
+    hybrids = hybrid_rows(assembled, view)
+    asked = replace(assembled, sources={**assembled.sources, **hybrids.sources})
+    make = lists_over_time if not window.is_at_once else lists_of
+    made = make(asked, requests, exclude_seen=exclude_seen, progress=progress)
+    compared = hybrids.lists({name: made.pop(name) for name in hybrids.sources})
+    compared["merged"] = made["merged"]
+    lists: dict[str, Lists] = dict(made)
     lists.update(beside)
     lists.update(given)
     release = assembled.release
@@ -201,7 +206,14 @@ def retrieval_report(
         "counts": {**split.counts, "lists_drawn": len(split.user)},
     }
     judging = Judging(baseline=baseline, against=tuple(given))
-    return evaluate_retrieval(lists, cases, catalogue, judging, about=about, progress=progress)
+    report = evaluate_retrieval(lists, cases, catalogue, judging, about=about, progress=progress)
+    return replace(
+        report,
+        hybrids=hybrid_report(
+            compared, ("merged", COLLABORATIVE_ONLY), cases.truth, cases.segments, cases.by_viewer,
+            (hybrids.made_of, hybrids.missing),
+        ),
+    )  # fmt: skip
 
 
 def _without_model(split: Split, window: Window, view: CatalogView) -> dict[str, Lists]:

@@ -10,6 +10,7 @@ from typing import Protocol
 
 import numpy as np
 
+from upnext.core.clock import DAY_US
 from upnext.core.types import Array, Bool, Float32, Float64, Int64
 from upnext.evaluate.segments import (
     decile_segments,
@@ -44,7 +45,8 @@ def pair_segments(
     """{name: bool[p]} over the pairs of the split's truth; countries: of the u cases' requests.
 
     Viewers new or known by their seen videos, niche and mainstream ones by how popular those were, the largest countries, duration deciles, deciles of the video's showings in
-    training, the largest languages, and videos without a showing there or uploaded after the list was asked for."""
+    training, the largest languages, and videos without a showing there, uploaded after the list was asked for, or new: uploaded within the day
+    before it or later, or first shown then if ever."""
     case, item_id = split.truth.users(), split.truth.item_id
     n_shown = showings_before(split, videos.n_items)
     shown = n_shown[item_id]
@@ -61,6 +63,8 @@ def pair_segments(
         "video=never_shown": shown == 0,
         "video=shown": shown > 0,
         "video=uploaded_after": uploaded_us >= split.asked_us[case],
+        "video=new": np.maximum(uploaded_us, _first_shown_us(split, videos.n_items)[item_id])
+        >= split.asked_us[case] - DAY_US,
     }
     return {
         **viewer_segments(split.seen.counts()[case]),
@@ -71,6 +75,13 @@ def pair_segments(
         **decile_segments("duration", videos.duration_s[item_id]),
         **decile_segments("popularity", shown),
     }
+
+
+def _first_shown_us(split: Split, n_items: int) -> Int64:
+    """int64[n_items]: when each video was first shown in training; the largest number for one that was not."""
+    first = np.full(n_items, np.iinfo(np.int64).max)
+    np.minimum.at(first, split.train.item_id, split.train.time_us)
+    return first
 
 
 def _mean_popularity(split: Split, n_shown: Int64) -> Float64:

@@ -51,13 +51,15 @@ class Report:
         }
 
     def to_rows(self, *, with_segments: bool = False) -> dict[str, list[dict[str, str]]]:
-        """{table title: rows}: two tables per setting, a third against lists of others, its segments where asked for, one for the heads, the audit's warnings."""
+        """{table title: rows}: two tables per setting, a third against lists of others, the hybrids, its segments where asked for, one for the heads, the audit's warnings."""
         tables: dict[str, list[dict[str, str]]] = {}
         for name, part in self.retrieval.items():
             tables[f"retrieval, {name}"] = part.to_rows()
             tables[f"what the lists look like, {name}"] = part.to_rows(LOOKS)
             if part.against:
                 tables[f"our lists less those given, {name}"] = part.against_rows()
+            if part.hybrids is not None:
+                tables[f"{part.hybrids.title()}, {name}"] = part.hybrids.to_rows()
             if with_segments:
                 tables[f"segments, {name}"] = part.segment_rows(SEGMENT_LISTS)
         if self.ranker is not None:

@@ -15,7 +15,7 @@ import numpy as np
 from upnext.core.errors import expected
 from upnext.core.protocols import NoProgress, Progress
 from upnext.core.types import Array, Bool, Estimate, Float32, Float64, Int64
-from upnext.evaluate.bootstrap import intervals, is_better
+from upnext.evaluate.bootstrap import intervals
 from upnext.evaluate.category_calibration import miscalibration
 from upnext.evaluate.diversity import (
     catalogue_diversity,
@@ -26,7 +26,14 @@ from upnext.evaluate.diversity import (
     novelty,
     popularity_lift,
 )
-from upnext.evaluate.figures import difference_json, figure_text, figures_json, point
+from upnext.evaluate.figures import (
+    difference_text,
+    differences_json,
+    figure_text,
+    figures_json,
+    point,
+)
+from upnext.evaluate.hybrid_report import HybridReport
 from upnext.evaluate.metrics import Places, measure
 from upnext.evaluate.quotient import quotient
 from upnext.evaluate.user_items import UserItems
@@ -124,6 +131,7 @@ class RetrievalReport:
     against: Mapping[str, Mapping[str, Mapping[str, Estimate]]] = field(
         default_factory=dict
     )  # {a row of Judging.against: {every other: {headline: paired difference, the other less it}}}
+    hybrids: HybridReport | None = None
 
     def to_json(self) -> dict[str, object]:
         """The report as plain values; the keys are those of docs/evaluate.md."""
@@ -137,9 +145,13 @@ class RetrievalReport:
             "baseline": self.baseline,
             "rows": {name: _row_json(row) for name, row in self.rows.items()},
             "against": {
-                rival: {name: _differences_json(versus) for name, versus in others.items()}
+                rival: {
+                    name: differences_json(versus, LOWER_IS_BETTER)
+                    for name, versus in others.items()
+                }
                 for rival, others in self.against.items()
             },
+            "hybrids": None if self.hybrids is None else self.hybrids.to_json(),
         }
 
     def to_rows(self, columns: tuple[str, ...] = TABLE) -> list[dict[str, str]]:
@@ -151,7 +163,7 @@ class RetrievalReport:
             cells = {c: figure_text(row.figures[c]) for c in columns if c in row.figures}
             if self.baseline is not None:
                 cells |= {
-                    f"{c} vs {self.baseline}": _difference_text(row.versus.get(c))
+                    f"{c} vs {self.baseline}": difference_text(row.versus.get(c))
                     for c in HEADLINES
                     if c in columns
                 }
@@ -164,7 +176,7 @@ class RetrievalReport:
         Popularity and random lists are left out, as are the rows of `against` themselves; the JSON has them."""
         return [
             {"list": name, "less": rival}
-            | {metric: _difference_text(figure) for metric, figure in versus.items()}
+            | {metric: difference_text(figure) for metric, figure in versus.items()}
             for rival, others in self.against.items()
             for name, versus in others.items()
             if name not in self.against and name != "random" and not name.startswith("popular_")
@@ -312,23 +324,9 @@ def _looks(ranked: Int64, cases: Cases, catalogue: Catalogue) -> dict[str, Float
     return values
 
 
-def _difference_text(figure: Estimate | None) -> str:
-    if figure is None:
-        return ""
-    is_worse = is_better(figure, higher_is_better=False)
-    return f"{figure_text(figure)} {'better' if is_better(figure) else 'worse' if is_worse else 'even'}"
-
-
 def _row_json(row: RetrievalRow) -> dict[str, object]:
     return {
         "figures": figures_json(row.figures),
-        "versus_baseline": _differences_json(row.versus),
+        "versus_baseline": differences_json(row.versus, LOWER_IS_BETTER),
         "segments": {name: figures_json(figures) for name, figures in row.segments.items()},
-    }
-
-
-def _differences_json(versus: Mapping[str, Estimate]) -> dict[str, object]:
-    return {
-        name: difference_json(d, higher_is_better=name not in LOWER_IS_BETTER)
-        for name, d in versus.items()
     }

@@ -31,6 +31,9 @@ def save_rows(path: Path, gathered: GatheredRows) -> None:
         choices_label=gathered.choices.label,
         choices_group=gathered.choices.group,
         choices_time_us=gathered.choices.time_us,
+        choices_surface=gathered.choices.surface,
+        surface=gathered.surface,
+        surfaces=np.array(gathered.surfaces),
         **{_LABEL + task: label for task, label in rows.labels.items()},  # type: ignore[arg-type]
     )
     temporary.replace(path)
@@ -54,6 +57,7 @@ def load_rows(path: Path) -> GatheredRows:
             data["choices_label"],
             data["choices_group"],
             data["choices_time_us"],
+            data["choices_surface"],
         )
-        names = tuple(data["blend_names"].tolist())
-        return GatheredRows(rows, data["blend"], choices, names)
+        names, surfaces = (tuple(data[key].tolist()) for key in ("blend_names", "surfaces"))
+        return GatheredRows(rows, data["blend"], choices, names, data["surface"], surfaces)

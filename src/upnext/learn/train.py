@@ -38,10 +38,9 @@ from upnext.evaluate.gather import gathered_parts
 from upnext.events.log import SqliteEventLog
 from upnext.events.past_log import PastLog
 from upnext.features.context import ContextEncoder, Vocabulary
-from upnext.features.counters import CounterTable
 from upnext.features.showings import Showings, showings_of
 from upnext.features.slate_context import slate_slots
-from upnext.learn.blend import fit_blend
+from upnext.learn.blend import learned_mixing, set_blend
 from upnext.learn.cbow import learn_tag_vectors
 from upnext.learn.export_text import title_encoder
 from upnext.learn.generators import (
@@ -56,9 +55,9 @@ from upnext.learn.generators import (
 from upnext.learn.job import Began, Job
 from upnext.learn.judge import LEAST_VIEWERS, Judgement, judge
 from upnext.learn.rows_file import load_rows, save_rows
-from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
+from upnext.pipeline.blend import DEFAULT_MIXING
 from upnext.pipeline.release_parts import write_catalog_marks
-from upnext.pipeline.rows import Drawing, GatheredRows, merged_rows, share_of
+from upnext.pipeline.rows import Drawing, merged_rows, share_of
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.retrieval.checkpoint import read_checkpoint
 from upnext.retrieval.covisits import neighbours_of
@@ -282,7 +281,7 @@ class Training:
         InvertedIndex.build(vectors[placed], placed, config).save(target / "index")
         for name in asked_for(self._settings):
             put_into_release(name, made / name, target, active, self._settings)
-        Blend(CounterTable(), DEFAULT_WEIGHTS).save(target / "blend")
+        DEFAULT_MIXING.save(target / "blend")
         described = np.load(text / "described.npy")
         write_catalog_marks(target, described, self._began.change_seq, vocabulary)
 
@@ -311,9 +310,9 @@ class Training:
     def _ranker(self, folder: Path, rows_folder: Path) -> Mapping[str, Any]:
         learn = self._settings.learn
         gathered = load_rows(rows_folder / "rows.npz")
-        weights = _fit_merge(gathered)
-        Blend(CounterTable(), weights).save(folder / "blend")
-        _set_blend(gathered, weights)
+        mixing = learned_mixing(gathered)
+        mixing.save(folder / "blend")
+        set_blend(gathered, mixing)
         learner = RankerLearner(
             self._settings.ranking, seed=learn.seed, device=learn.device,
             checkpoint=folder / "checkpoint.safetensors", progress=self._progress,
@@ -340,21 +339,6 @@ class Training:
             "n_users": len(showings.user_ids),
             "log_seq": self._began.log_seq,
         }
-
-
-def _fit_merge(gathered: GatheredRows) -> Mapping[str, float]:
-    """The blend's weights; our defaults where the rows can't tell."""
-    choices = gathered.choices
-    if len(np.unique(choices.label)) < 2:
-        return DEFAULT_WEIGHTS
-    return fit_blend(choices.blend, choices.label, choices.requests(), gathered.blend_names)
-
-
-def _set_blend(gathered: GatheredRows, weights: Mapping[str, float]) -> None:
-    """Gives the rows, which were read before the blend was known, their blend score as serving will read it."""
-    weight = np.array([weights.get(name, 0.0) for name in gathered.blend_names], np.float32)
-    column = gathered.ranker.item_names.index("score:blend")
-    gathered.ranker.items[:, column] = gathered.blend @ weight
 
 
 def instants_of(showings: Showings, until_us: int | None, settings: Settings) -> Instants:

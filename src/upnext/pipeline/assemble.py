@@ -31,7 +31,7 @@ from upnext.filters.muted import Muted
 from upnext.filters.own_corpus import OwnCorpus
 from upnext.filters.seen import Seen
 from upnext.filters.status import Status
-from upnext.pipeline.blend import DEFAULT_WEIGHTS, Blend
+from upnext.pipeline.blend import DEFAULT_MIXING, Blend
 from upnext.pipeline.config import PipelineConfig, SurfaceConfig
 from upnext.pipeline.fetch import Quota
 from upnext.pipeline.http_source import HttpSource
@@ -100,7 +100,7 @@ class Assembled:
         rival: tuple[tuple[str, str], SurfaceConfig] | None = None,
     ) -> Surface:
         """A surface of this pipeline under other settings, its sources shared; with a rival (names of both, its settings), interleaved."""
-        surface = _surface(config, self.sources, parts, self.release)
+        surface = _surface(name, config, self.sources, parts, self.release)
         if config != parts.surfaces[name]:  # whatever differs makes other slates likely
             version = f"{surface.policy_version}-{_digest(config.model_dump_json())}"
             surface = replace(surface, policy_version=version)
@@ -136,17 +136,17 @@ def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RE
         sources=feature_sources(parts.surfaces, release.ranker if release is not None else None),
         scores=("tower", "blend", *trained),
     )
-    blend = Blend(parts.counters, DEFAULT_WEIGHTS)
+    blend = Blend(parts.counters, DEFAULT_MIXING)
     if release is not None:
         scorers = {name: Scorer(embeds[name], one.vectors) for name, one in trained.items()}
-        blend = Blend(parts.counters, release.blend_weights, tower, release.vectors, scorers)
+        blend = Blend(parts.counters, release.mixing, tower, release.vectors, scorers)
     cheap = PopularityRanker()
     has_ranker = release is not None and release.ranker is not None
     pipeline = Pipeline(
         release_id=release_id,
         hydrator=parts.hydrator,
         surfaces={
-            name: _surface(config, sources, parts, release)
+            name: _surface(name, config, sources, parts, release)
             for name, config in parts.surfaces.items()
         },
         filters=_filters(parts, allowed),
@@ -243,22 +243,23 @@ def _filters(parts: Parts, allowed: Allowed) -> tuple[Filter, ...]:
 
 
 def _surface(
+    name: str,
     config: SurfaceConfig,
     sources: Mapping[str, Source],
     parts: Parts,
     release: ReleaseParts | None,
 ) -> Surface:
     policy = _policy(config, parts, release)
-    asked = {name for name, k in config.sources.items() if k > 0}
+    asked = {source for source, k in config.sources.items() if k > 0}
     quotas = tuple(
-        Quota(sources[name], k)
-        for name, k in config.sources.items()
-        if name in asked & set(sources)
+        Quota(sources[source], k)
+        for source, k in config.sources.items()
+        if source in asked & set(sources)
     )
     policy_settings = config.policy.model_dump_json()
     version = f"plackett-luce-{_digest(policy_settings)}"
     missing = () if release is None else tuple(sorted(asked - set(sources)))
-    return Surface(config, quotas, policy, version, policy_settings, missing)
+    return Surface(name, config, quotas, policy, version, policy_settings, missing)
 
 
 def _policy(

@@ -4,16 +4,14 @@ A place in one source's list says nothing about a place in another's. The blend 
 candidate, whoever proposed it, and decayed counts; what a source alone knows (the item-to-item sum, the mean of similar viewers) counts where it
 is there. A viewer of whom little is known is another case: the tower knows less and what everybody likes says more, so both stand a second time,
 times how new the viewer is, 1 / (1 + showings in the history). Every other trained generator of the release adds one column: what it says of the candidate.
-The weights are a logistic regression of relevance on logged requests, learned beside the ranker (learn/blend.py).
+The weights are a logistic regression of relevance on logged requests, learned beside the ranker (learn/blend.py), and a surface may have its own (mixing.py).
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Protocol
+from typing import Final, Protocol
 
 import numpy as np
 
@@ -21,6 +19,7 @@ from upnext.core.compiled import compiled
 from upnext.core.types import Candidates, Float32, Float64, Int64, Query
 from upnext.features.counters import COUNTER_NAMES, CounterTable
 from upnext.features.vector_table import VectorTable
+from upnext.pipeline.mixing import Mixing
 
 COLUMNS = (
     "tower", "item_to_item", "log_relevant_6h", "log_relevant_1d", "log_relevant_7d",
@@ -34,9 +33,9 @@ _COUNTS = np.array(
                      "impressions_1d", "impressions_7d")
     ]
 )  # fmt: skip
-DEFAULT_WEIGHTS: Mapping[str, float] = {
+DEFAULT_MIXING: Final = Mixing({
     "tower": 4.0, "item_to_item": 0.5, "log_relevant_1d": 0.6, "log_relevant_7d": 0.3, "rate_7d": 1.0,
-}  # fmt: skip
+})  # fmt: skip
 
 
 class ViewerTower(Protocol):
@@ -56,17 +55,20 @@ class Blend:
     """Scores candidates before the ranker. Without a tower (before the first training) its column is zero."""
 
     counters: CounterTable
-    weights: Mapping[str, float]
+    mixing: Mixing
     tower: ViewerTower | None = None
     vectors: VectorTable | None = None
     generators: Mapping[str, ScoresAny] = field(default_factory=dict)  # the other ones
     names: tuple[str, ...] = field(init=False)  # [c] of the columns
-    _weight: Float32 = field(init=False, repr=False, compare=False)  # [c]
+    _weight: Float32 = field(init=False, repr=False, compare=False)  # [c] of all surfaces
+    _own: Mapping[str, Float32] = field(init=False, repr=False, compare=False)  # {surface: [c]}
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "names", (*COLUMNS, *self.generators))
-        weight = np.array([self.weights.get(name, 0.0) for name in self.names], np.float32)
-        object.__setattr__(self, "_weight", weight)
+        names = (*COLUMNS, *self.generators)
+        object.__setattr__(self, "names", names)
+        object.__setattr__(self, "_weight", weight_row(self.mixing.weights, names))
+        own = {name: weight_row(one, names) for name, one in self.mixing.surfaces.items()}
+        object.__setattr__(self, "_own", own)
 
     def columns(self, query: Query, candidates: Candidates, *, with_tower: bool = True) -> Float32:
         """float32[n, c]; without the tower its columns and those of other generators are zero."""
@@ -96,21 +98,23 @@ class Blend:
         return rows
 
     def scored(
-        self, query: Query, candidates: Candidates, *, with_tower: bool = True
+        self, query: Query, candidates: Candidates, surface: str, *, with_tower: bool = True
     ) -> Candidates:
-        """The candidates with the columns "tower", "blend" and one by the name of each other generator."""
+        """The candidates with the columns "tower", "blend" and one by the name of each other generator.
+
+        surface: whose weights; the settings' name, which a log's request may not have (Pipeline.logged_surface)."""
         rows = self.columns(query, candidates, with_tower=with_tower)
-        tower, blend = _scores(rows, self._weight)
+        tower, blend = _scores(rows, self._own.get(surface, self._weight))
         others = {
             name: np.ascontiguousarray(rows[:, place])
             for place, name in enumerate(self.generators, len(COLUMNS))
         }
         return candidates.with_columns(tower=tower, blend=blend, **others)
 
-    def save(self, folder: Path) -> None:
-        """Writes blend.json."""
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / "blend.json").write_text(json.dumps(dict(self.weights), indent=1), "utf-8")
+
+def weight_row(weights: Mapping[str, float], names: Sequence[str]) -> Float32:
+    """float32[c]: the weights of the columns `names`, 0 for one that has none."""
+    return np.array([weights.get(name, 0.0) for name in names], np.float32)
 
 
 @compiled
@@ -142,12 +146,6 @@ def _scores(rows: Float32, weight: Float32) -> tuple[Float32, Float32]:
         for j in range(len(weight)):
             blend[i] += rows[i, j] * weight[j]
     return tower, blend
-
-
-def load_weights(folder: Path) -> dict[str, float]:
-    """The weights that `save` wrote."""
-    weights: dict[str, float] = json.loads((folder / "blend.json").read_text("utf-8"))
-    return weights
 
 
 def best_blended(candidates: Candidates, n: int) -> Candidates:

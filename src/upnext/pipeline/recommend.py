@@ -82,6 +82,7 @@ class Rival:
 class Surface:
     """One surface assembled: its sources, policy and settings."""
 
+    name: str  # in the settings; the merge may have weights of its own for it
     config: SurfaceConfig
     quotas: tuple[Quota, ...]
     policy: Policy
@@ -168,7 +169,7 @@ class Pipeline:
         trace = Trace()
         fetched = fetch_all(surface.quotas, query, trace)
         kept = fetched.take(votes(self.filters, query, fetched, None, trace))
-        return self.blend.scored(query, kept)
+        return self.blend.scored(query, kept, surface.name)
 
     def score(self, query: Query, candidates: Candidates) -> Scored:
         """Features, predictions and value of the candidates of a hydrated query, cut to what the ranker takes."""
@@ -226,7 +227,7 @@ class Pipeline:
         cheap: bool = False,
         share: bool = False,
     ) -> Scored:
-        candidates = self.blend.scored(query, candidates, with_tower=not cheap)
+        candidates = self.blend.scored(query, candidates, surface.name, with_tower=not cheap)
         n_ranked = max(surface.config.n_ranked, query.request.size)  # a page is never cut short
         candidates = best_blended(candidates, n_ranked)
         trace.stage_ms["merge"] = timer.lap()

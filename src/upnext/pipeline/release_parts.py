@@ -22,7 +22,7 @@ from upnext.content.reduction import Reduction
 from upnext.core.types import Bool, Float32, Int64, Query
 from upnext.features.context import Vocabulary
 from upnext.features.vector_table import VectorTable
-from upnext.pipeline.blend import load_weights
+from upnext.pipeline.mixing import Mixing
 from upnext.pipeline.trained import Trained, generator_of
 from upnext.ranking.onnx_ranker import OnnxRanker
 from upnext.retrieval.config import TRAINED
@@ -66,7 +66,7 @@ class ReleaseParts:
     neighbours: Neighbours
     words: WordIndex | None
     viewers: Viewers | None
-    blend_weights: dict[str, float]
+    mixing: Mixing
     ranker: OnnxRanker | None
     described: Bool  # [n_items] the videos that the release was made with knew something of
     change_seq: int  # the catalogue's, when the release was made
@@ -95,7 +95,7 @@ class ReleaseParts:
             neighbours=Neighbours.load(folder / "covisits"),
             words=WordIndex.load(folder / "words") if (folder / "words").exists() else None,
             viewers=Viewers.load(folder / "viewers") if (folder / "viewers").exists() else None,
-            blend_weights=load_weights(folder / "blend"),
+            mixing=Mixing.load(folder / "blend"),
             ranker=OnnxRanker.load(folder / "ranker", threads) if has_ranker else None,
             described=np.load(folder / "described.npy"),
             change_seq=int(meta["change_seq"]),

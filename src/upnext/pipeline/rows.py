@@ -53,6 +53,7 @@ class Choices:
     label: Float32  # [m] 0 or 1
     group: Int64  # [m] the viewer
     time_us: Int64  # [m] when the list was made
+    surface: Int64  # [m] whose sources and weights made it: its place in GatheredRows.surfaces
 
     def __len__(self) -> int:
         return len(self.label)
@@ -70,6 +71,8 @@ class GatheredRows:
     blend: Float32  # [m, b]
     choices: Choices
     blend_names: tuple[str, ...]  # [b]
+    surface: Int64  # [n] of the ranker's rows
+    surfaces: tuple[str, ...]  # names
 
 
 @dataclass
@@ -82,6 +85,7 @@ class _Columns:
     choices: list[Choices] = field(default_factory=list)
     group: list[int] = field(default_factory=list)
     time_us: list[int] = field(default_factory=list)
+    surface: list[int] = field(default_factory=list)
     n: list[int] = field(default_factory=list)
 
 
@@ -132,7 +136,9 @@ def _add(
     if len(missing):
         known = retrieved.take(np.isin(retrieved.item_id, missing))
         new = Candidates(missing[~np.isin(missing, known.item_id)])
-        candidates = pipeline.blend.scored(query, Candidates.union([ranked, known, new]))
+        candidates = pipeline.blend.scored(
+            query, Candidates.union([ranked, known, new]), surface.name
+        )
     features = pipeline.features.read(query, candidates)
     place = {int(item): row for row, item in enumerate(candidates.item_id)}
     shown = np.array([place[int(item)] for item in replayed.item_id], np.int64)
@@ -153,6 +159,7 @@ def _add(
     columns.n.append(len(rows))
     columns.group.append(key_of(query.request.user_id) >> 1)
     columns.time_us.append(query.request.time_us + is_open)  # a list of its own
+    columns.surface.append(_place_of(surface.name, pipeline))
     _add_labels(columns, replayed, relevant, is_open=is_open)
 
 
@@ -170,6 +177,7 @@ def _choices(
     n_others: int,
     rng: np.random.Generator,
 ) -> Choices:
+    surface = pipeline.logged_surface(query.request.surface)
     is_relevant = np.isin(retrieved.item_id, _relevant(replayed))
     relevant, others = np.flatnonzero(is_relevant), np.flatnonzero(~is_relevant)
     rows = np.concatenate([relevant, np.sort(rng.permutation(others)[:n_others])])
@@ -180,7 +188,12 @@ def _choices(
         is_relevant[rows].astype(np.float32),
         np.full(len(rows), key_of(query.request.user_id) >> 1, np.int64),
         np.full(len(rows), query.request.time_us, np.int64),
+        np.full(len(rows), _place_of(surface.name, pipeline), np.int64),
     )
+
+
+def _place_of(surface: str, pipeline: Pipeline) -> int:
+    return list(pipeline.surfaces).index(surface)
 
 
 def _add_labels(columns: _Columns, replayed: Replayed, relevant: Float32, *, is_open: bool) -> None:
@@ -211,8 +224,14 @@ def _rows(columns: _Columns, assembled: Assembled) -> GatheredRows:
         item_names=plan.item_names,
     )
     names = assembled.pipeline.blend.names
-    chosen = _chosen(columns.choices, len(names))
-    return GatheredRows(ranker, _joined(columns.blend, len(names)), chosen, names)
+    return GatheredRows(
+        ranker,
+        _joined(columns.blend, len(names)),
+        _chosen(columns.choices, len(names)),
+        names,
+        np.repeat(np.array(columns.surface, np.int64), n),
+        tuple(assembled.pipeline.surfaces),
+    )
 
 
 def _chosen(parts: Sequence[Choices], width: int) -> Choices:
@@ -220,10 +239,11 @@ def _chosen(parts: Sequence[Choices], width: int) -> Choices:
     none = np.zeros(0, np.int64)
     group = np.concatenate([none, *(p.group for p in parts)])
     time_us = np.concatenate([none, *(p.time_us for p in parts)])
+    surface = np.concatenate([none, *(p.surface for p in parts)])
     blend = _joined([p.blend for p in parts], width)
     label = np.concatenate([np.zeros(0, np.float32), *(p.label for p in parts)])
     order = np.lexsort((group, time_us))
-    return Choices(blend[order], label[order], group[order], time_us[order])
+    return Choices(blend[order], label[order], group[order], time_us[order], surface[order])
 
 
 def _stacked(rows: list[Float32], width: int) -> Float32:
@@ -256,6 +276,8 @@ def merged_rows(parts: Sequence[GatheredRows]) -> GatheredRows:
         np.concatenate([p.blend for p in parts])[order],
         _chosen([p.choices for p in parts], len(parts[0].blend_names)),
         parts[0].blend_names,
+        np.concatenate([p.surface for p in parts])[order],
+        parts[0].surfaces,
     )
 
 

@@ -78,16 +78,33 @@ class ContentProfileLearner:
         return self._reduction
 
 
+class ContentProfile:
+    """A viewer as the profile of what was liked lately, over videos' content vectors of length 1."""
+
+    def __init__(self, config: ContentProfileConfig, videos: VectorTable) -> None:
+        self._config, self._videos = config, videos
+        back = np.arange(config.n_rows - 1, -1, -1)
+        self._decay: Float64 = np.exp2(-back / config.half_life)  # of the latest n_rows
+
+    def vectors(self, query: Query) -> Float32:
+        """float32[1, d] of length 1; float32[0, d] for a viewer who found nothing relevant lately, or whose likes and dislikes cancel out."""
+        history, config = query.user.history, self._config
+        weight = _weights(history.flags[-config.n_rows :], self._decay, config.dislike_weight)
+        if not (weight > 0).any():
+            return np.zeros((0, self._videos.size), np.float32)
+        rows = self._videos.rows(history.item_id[-config.n_rows :])
+        profile = unit_rows((weight @ rows)[None])
+        return profile if profile.any() else profile[:0]
+
+
 class ContentProfileGenerator:
     """A Generator over what ContentProfileLearner exported."""
 
     def __init__(self, folder: Path) -> None:
         said = json.loads((folder / "generator.json").read_text("utf-8"))
-        self._config = ContentProfileConfig.model_validate(said)
         self._reduction = Reduction.load(folder / "components.npz")
         self._vectors = VectorTable(np.load(folder / "item_vectors.npy", mmap_mode="c"))
-        back = np.arange(self._config.n_rows - 1, -1, -1)
-        self._decay: Float64 = np.exp2(-back / self._config.half_life)  # of the latest n_rows
+        self._profile = ContentProfile(ContentProfileConfig.model_validate(said), self._vectors)
 
     @property
     def embedding_size(self) -> int:
@@ -95,16 +112,8 @@ class ContentProfileGenerator:
         return self._vectors.size
 
     def vectors(self, query: Query) -> Float32:
-        """float32[1, d] of length 1; float32[0, d] for a viewer who found nothing relevant lately, or whose likes and dislikes cancel out."""
-        history = query.user.history
-        weight = _weights(
-            history.flags[-self._config.n_rows :], self._decay, self._config.dislike_weight
-        )
-        if not (weight > 0).any():
-            return np.zeros((0, self.embedding_size), np.float32)
-        rows = self._vectors.rows(history.item_id[-self._config.n_rows :])
-        profile = unit_rows((weight @ rows)[None])
-        return profile if profile.any() else profile[:0]
+        """The viewer's profile, float32[1, d] or float32[0, d]."""
+        return self._profile.vectors(query)
 
     def bring(self, item_id: Int64, content: Float32, codes: VideoCodes) -> tuple[Int64, Float32]:
         """(ids int64[m], vectors float32[m, d]): every one of the videos, for its content is known."""

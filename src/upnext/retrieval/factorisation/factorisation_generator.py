@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from upnext.core.errors import expected
-from upnext.core.types import Float32, Int64, Query
+from upnext.core.types import Bool, Float32, Int64, Query
 from upnext.retrieval.factorisation.config import FactorisationConfig
 from upnext.retrieval.factorisation.content_map import with_one
 from upnext.retrieval.factorisation.factorisation_export import FORMAT
@@ -43,6 +43,10 @@ class FactorisationGenerator:
     def embedding_size(self) -> int:
         """d: the factors, and one more where popularity counts."""
         return self._embedding_size
+
+    def is_learned(self, item_id: Int64) -> Bool:
+        """bool[m]: whether viewers taught the factors of these; any other video has what its content says, or none."""
+        return self._rows.is_learned(item_id)
 
     def vectors(self, query: Query) -> Float32:
         """float32[1, d], or float32[0, d] of a viewer without a known video whose confidence is above 0."""
