@@ -1,4 +1,4 @@
-"""A trained generator of a release as it serves: who embeds viewers, the videos' vectors and their index."""
+"""A trained generator of a release as it serves: who embeds viewers, the videos' vectors and their index; and one that borrows those of another."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from upnext.retrieval.factorisation.factorisation_generator import Factorisation
 from upnext.retrieval.factorisation.warp_generator import WarpGenerator
 from upnext.retrieval.generator import Generator
 from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.interests.config import InterestsConfig
+from upnext.retrieval.interests.generator import InterestsGenerator
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.nearest import Embeds
 from upnext.retrieval.off_policy.generator import OffPolicyGenerator
@@ -84,6 +86,20 @@ class Trained:
         rows = self.vectors.rows(active)
         known = rows.any(axis=1)  # a video of the release may have none either
         self.index.add(active[known], rows[known])
+
+
+@dataclass(frozen=True)
+class Borrowing:
+    """What embeds viewers in the space of another generator, whose table and index it reads."""
+
+    generator: Embeds
+    vectors: VectorTable
+    index: FaissIndex
+
+    @staticmethod
+    def interests(config: InterestsConfig, vectors: VectorTable, index: FaissIndex) -> Borrowing:
+        """Several interests of each viewer among the videos of that table and index."""
+        return Borrowing(InterestsGenerator(config, vectors), vectors, index)
 
 
 @dataclass(frozen=True)
