@@ -9,8 +9,6 @@ import sys
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -38,9 +36,8 @@ from upnext.core.errors import InvalidInput
 from upnext.core.types import Query, Request, User
 from upnext.events.log import SqliteEventLog
 from upnext.features.search_tokens import tokens_of
-from upnext.features.showings import Showings
-from upnext.learn.job import Began, Job
-from upnext.learn.train import Instants, Training, TrainReport, instants_of
+from upnext.learn.job import Began
+from upnext.learn.train import Training, TrainReport, instants_of
 from upnext.pipeline.assemble import Parts, assemble, bring_later
 from upnext.pipeline.blend import COLUMNS
 from upnext.pipeline.release_parts import ReleaseParts
@@ -274,20 +271,6 @@ def _killed(settings: Settings, task: str, share: float, *options: str) -> None:
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
 
 
-def test_only_the_same_job_is_resumed(tmp_path: Path) -> None:
-    folder = tmp_path / "training"
-    with pytest.raises(InvalidInput, match="no job in"):
-        Job(folder, {"log_seq": 1}, resume=True)
-    assert not folder.exists()
-    Job(folder, {"log_seq": 1}, resume=False).stage("a", lambda f: {"n": 3})
-    with pytest.raises(InvalidInput, match="another log, instant or settings"):
-        Job(folder, {"log_seq": 2}, resume=True)
-    again = Job(folder, {"log_seq": 1}, resume=True)
-    assert again.stage("a", lambda f: pytest.fail("ran again")) == {"n": 3}
-    fresh = Job(folder, {"log_seq": 1}, resume=False)
-    assert fresh.stage("a", lambda f: {"n": 4}) == {"n": 4}
-
-
 def test_a_job_of_another_instant_settings_or_log_is_not_continued(
     tables: dict[str, pa.Table], tmp_path: Path
 ) -> None:
@@ -407,23 +390,3 @@ def test_the_sizes_of_text_and_tag_vectors_are_those_of_the_settings(
     folder.mkdir()
     said = training._content(folder)
     assert said["size"] == size - (64 - 24) - (32 - 20)
-
-
-def test_over_years_of_a_small_log_the_ranker_learns_from_no_more_than_it_needs() -> None:
-    def instants(n: int, days: float) -> tuple[Instants, np.ndarray]:
-        time_us = (np.arange(n) * (days * DAY_US / n)).astype(np.int64) + 1
-        showings = cast(Showings, SimpleNamespace(time_us=time_us, user=np.arange(n) % 100))
-        settings = Settings(root=Path())
-        learn = settings.learn.model_copy(update={"max_ranker_showings": 500})
-        return instants_of(showings, None, settings.model_copy(update={"learn": learn})), time_us
-
-    at, time_us = instants(10_000, 3650)  # a day has three showings of three viewers: no gate
-    assert ((time_us >= at.gate_us).sum(), (time_us < at.gate_us).sum()) == (1_001, 8_999)
-    assert ((time_us >= at.t0_us) & (time_us < at.gate_us)).sum() == 500
-    at, time_us = instants(
-        10_000, 100
-    )  # a hundred showings a day: a day for the gate, a week is enough
-    assert (time_us >= at.gate_us).sum() == 100
-    assert at.gate_us - at.t0_us == pytest.approx(7 * DAY_US, rel=0.01)
-    at, time_us = instants(10_000, 5)  # never more than its share
-    assert (time_us < at.t0_us).sum() == pytest.approx(0.4 * (time_us < at.gate_us).sum(), abs=1)
