@@ -21,7 +21,7 @@ from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.features.showings import Showings
 from upnext.features.vector_table import VectorTable
 from upnext.retrieval.interests.config import InterestsConfig
-from upnext.retrieval.interests.generator import InterestsGenerator, export_interests
+from upnext.retrieval.interests.generator import InterestsGenerator
 from upnext.retrieval.material import Material, VideoCodes
 from upnext.retrieval.variational.config import VariationalConfig
 from upnext.retrieval.variational.generator import VariationalGenerator
@@ -96,8 +96,7 @@ def main() -> None:
             learner.export(folder / directions)
             generators[directions] = VariationalGenerator(folder / directions)
         videos = np.load(folder / "mean" / "item_means.npy")
-        export_interests(InterestsConfig(), folder / "interests")
-        generators["interests"] = InterestsGenerator(folder / "interests", VectorTable(videos))
+        generators["interests"] = InterestsGenerator(InterestsConfig(), VectorTable(videos))
         for n in (1, 2, 5, 10, 20):
             table(generators, videos, n)
 

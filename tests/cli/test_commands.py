@@ -15,7 +15,16 @@ from command_line import SMALL, UNTIL, Ran, one_error_line, upnext, write_films
 
 from upnext.settings.settings import Settings, load
 
-GENERATORS = ("relevant", "item_to_item", "popular", "trending", "local", "fresh", "followed")
+GENERATORS = (
+    "relevant",
+    "item_to_item",
+    "popular",
+    "trending",
+    "local",
+    "fresh",
+    "followed",
+    "interests",
+)
 LISTS = (*GENERATORS, "merged", "ranked", "popular_1d", "popular_7d", "popular_30d")
 LIST_FIGURES = (
     "recall@10", "recall@100", "recall@500", "ndcg@10", "map@10", "precision@1", "precision@5",
@@ -281,6 +290,28 @@ def test_every_figure_of_the_report_is_documented(report: dict[str, Any]) -> Non
         names |= set(head["figures"])
     missing = {n for n in names - documented if f'"{n}"' not in text}
     assert missing == set()
+
+
+def test_bench_interests_compares_ways_of_making_query_vectors_on_what_came_later(
+    platform: Platform,
+) -> None:
+    ran = upnext(
+        "bench", "interests", "--users", "40", "--k", "20", "--json", "--config", platform.config
+    )
+    assert ran.code == 0, ran.err
+    said = json.loads(ran.out)
+    assert (said["viewers"], said["k"]) == (40, 20)
+    single = {"two-tower network", "history: mean"}
+    several = {
+        "history: last video", "history: 3 k-means centres", "interests: top 3 medoids",
+        "interests: 3 sampled medoids",
+    }  # fmt: skip
+    assert set(said["rows"]) == single | several
+    for name, row in said["rows"].items():
+        assert 0 <= row["recall@20"]["low"] <= row["recall@20"]["mean"] <= 1
+        assert 0 < row["coverage@20"]["mean"] <= 1
+        assert ("videos it lacks" in row) == (name in several)
+        assert name in single or row["videos it lacks"]["mean"] > 0
 
 
 def test_recommend_explains_each_slot(platform: Platform) -> None:

@@ -12,11 +12,14 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "retrieval"))
 from retrieval_world import NOW_US, Shelf, Tally, query_of, showings_of
 
 from upnext.features.search_tokens import tokens_of
+from upnext.features.vector_table import VectorTable
 from upnext.retrieval.config import ContentProfileConfig
 from upnext.retrieval.content_profile import ContentProfileGenerator, ContentProfileLearner
 from upnext.retrieval.covisits import neighbours_of
 from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
+from upnext.retrieval.interests.config import InterestsConfig
+from upnext.retrieval.interests.generator import InterestsGenerator
 from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.item_to_item import ItemToItem
 from upnext.retrieval.local import Local
@@ -94,6 +97,12 @@ def content_profile(videos, counts, allowed):
     return Nearest("content_profile", generator, index, allowed)
 
 
+def interests(videos, counts, allowed):
+    vectors = np.random.default_rng(7).standard_normal((N, 3)).astype(np.float32)
+    generator = InterestsGenerator(InterestsConfig(), VectorTable(vectors))
+    return Nearest("interests", generator, InvertedIndex.build(vectors, np.arange(N)), allowed)
+
+
 SOURCES = {
     "popular": lambda videos, counts, allowed: Popular(videos, counts, allowed=allowed),
     "trending": lambda videos, counts, allowed: Trending(videos, counts, allowed=allowed),
@@ -105,8 +114,9 @@ SOURCES = {
     "search_history": search_history,
     "user_knn": user_knn,
     "content_profile": content_profile,
+    "interests": interests,
 }
-FROM_TRAINING = ("relevant", "item_to_item", "user_knn", "content_profile")
+FROM_TRAINING = ("relevant", "item_to_item", "user_knn", "content_profile", "interests")
 pytestmark = pytest.mark.parametrize("name", SOURCES)
 
 

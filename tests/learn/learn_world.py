@@ -41,6 +41,7 @@ item_to_item = 100
 popular = 100
 search_history = 30
 user_knn = 30
+interests = 30
 content_profile = 30
 factorisation = 30
 """

@@ -7,9 +7,8 @@ import signal
 import subprocess
 import sys
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
-from typing import cast
 
 import numpy as np
 import pyarrow as pa
@@ -37,13 +36,13 @@ from upnext.core.errors import InvalidInput
 from upnext.core.types import Query, Request, User
 from upnext.events.log import SqliteEventLog
 from upnext.features.search_tokens import tokens_of
-from upnext.features.showings import Showings
-from upnext.learn.job import Began, Job
-from upnext.learn.train import Instants, Training, TrainReport, instants_of
-from upnext.pipeline.assemble import assemble, bring_later
+from upnext.learn.job import Began
+from upnext.learn.train import Training, TrainReport, instants_of
+from upnext.pipeline.assemble import Parts, assemble, bring_later
 from upnext.pipeline.blend import COLUMNS
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.ranking.tasks import TASKS
+from upnext.retrieval.interests.generator import InterestsGenerator
 from upnext.retrieval.search_history import SearchHistory
 from upnext.settings.settings import Settings, load
 from upnext.simulate.world import END_US
@@ -64,6 +63,12 @@ def trained(
     settings = platform(tables, tmp_path_factory.mktemp("trained"))
     _hide_two(settings)
     return settings, train(settings)
+
+
+@pytest.fixture(scope="module")
+def stores(trained: tuple[Settings, TrainReport]) -> tuple[CatalogView, Parts]:
+    """The trained platform's catalogue, and what a pipeline over it is made of; its state can be open once."""
+    return parts_of(trained[0])
 
 
 def _hide_two(settings: Settings) -> None:
@@ -105,7 +110,7 @@ def test_the_blend_has_a_weight_for_every_column(trained: tuple[Settings, TrainR
     mixing = ReleaseParts.load(release_folder(settings, report)).mixing
     assert set(mixing.n_requests) <= set(settings.surfaces)
     for weights in (mixing.weights, *(mixing.of(surface) for surface in settings.surfaces)):
-        assert set(weights) == {*COLUMNS, "factorisation", "content_profile"}
+        assert set(weights) == {*COLUMNS, "factorisation", "content_profile", "interests"}
         assert np.isfinite(list(weights.values())).all()
 
 
@@ -120,9 +125,11 @@ def test_the_index_holds_exactly_the_active_videos(trained: tuple[Settings, Trai
     assert np.array_equal(np.sort(found[found >= 0]), active)
 
 
-def test_a_release_answers_requests_of_every_surface(trained: tuple[Settings, TrainReport]) -> None:
+def test_a_release_answers_requests_of_every_surface(
+    trained: tuple[Settings, TrainReport], stores: tuple[CatalogView, Parts]
+) -> None:
     settings, report = trained
-    view, parts = parts_of(settings)
+    view, parts = stores
     release = ReleaseParts.load(release_folder(settings, report))
     assembled = assemble(parts, release, report.release_id or "")
     assembled.refresh_lists(END_US)
@@ -141,10 +148,10 @@ def test_a_release_answers_requests_of_every_surface(trained: tuple[Settings, Tr
 
 
 def test_sources_that_a_surface_asks_for_are_in_the_release_and_one_that_is_not_is_flagged(
-    trained: tuple[Settings, TrainReport], tmp_path: Path
+    trained: tuple[Settings, TrainReport], stores: tuple[CatalogView, Parts], tmp_path: Path
 ) -> None:
     settings, report = trained
-    view, parts = parts_of(settings)
+    view, parts = stores
     folder = release_folder(settings, report)
     pipeline = assemble(parts, ReleaseParts.load(folder)).pipeline
     fetched: Counter[str] = Counter()
@@ -152,7 +159,7 @@ def test_sources_that_a_surface_asks_for_are_in_the_release_and_one_that_is_not_
         query = parts.hydrator.hydrate(Request("r", user_id, "home", 8, END_US))
         for one in pipeline.surfaces["home"].quotas:
             fetched[one.source.name] += len(one.source.fetch(query, one.k))
-    asked = ("search_history", "user_knn", "content_profile", "factorisation")
+    asked = ("search_history", "user_knn", "content_profile", "factorisation", "interests")
     assert all(fetched[name] for name in asked)
     shutil.copytree(folder, tmp_path / "older")
     for part in ("words", "viewers"):
@@ -160,6 +167,47 @@ def test_sources_that_a_surface_asks_for_are_in_the_release_and_one_that_is_not_
     older = assemble(parts, ReleaseParts.load(tmp_path / "older")).pipeline
     answer = older.recommend(Request("r", user_id, "home", 8, END_US))
     assert set(answer.trace.degraded) == {f"source:{name}" for name in asked[:2]}
+
+
+def test_a_quota_alone_puts_videos_near_several_interests_into_slates(
+    trained: tuple[Settings, TrainReport],
+    stores: tuple[CatalogView, Parts],
+) -> None:
+    settings, report = trained
+    view, parts = stores
+    release = ReleaseParts.load(release_folder(settings, report))
+    assert release.ranker is not None
+    assert {"score:interests", "source:interests"} <= set(release.ranker.item_names)
+    assembled = assemble(parts, release)
+    named: Counter[str] = Counter()
+    for user_id in view.users().column("user_id").to_pylist():
+        record = assembled.pipeline.recommend(Request("r", user_id, "home", 8, END_US)).record
+        named.update(name for slot in record.sources for name in slot)
+    assert named["interests"] > 20
+    query = parts.hydrator.hydrate(Request("r", user_id, "home", 8, END_US))
+    found = assembled.sources["interests"].fetch(query, 9)
+    medoids = InterestsGenerator(parts.retrieval.interests, release.vectors).vectors(query)
+    cosine = release.vectors.rows(found.item_id) @ medoids.T
+    assert found.columns["source:interests"] == pytest.approx(cosine.max(1), abs=1e-5)
+
+
+def test_interests_in_a_space_that_the_release_lacks_are_flagged_and_cost_no_page(
+    trained: tuple[Settings, TrainReport],
+    stores: tuple[CatalogView, Parts],
+) -> None:
+    settings, report = trained
+    view, parts = stores
+    release = ReleaseParts.load(release_folder(settings, report))
+    request = Request("r", view.users().column("user_id")[0].as_py(), "home", 8, END_US)
+    degraded = {}
+    for base in ("two_tower", "factorisation", "sequence"):
+        config = parts.retrieval.interests.model_copy(update={"vectors_of": base})
+        retrieval = parts.retrieval.model_copy(update={"interests": config})
+        pipeline = assemble(replace(parts, retrieval=retrieval), release).pipeline
+        answer = pipeline.recommend(request)
+        assert len(answer.slate) == 8
+        degraded[base] = answer.trace.degraded
+    assert degraded == {"two_tower": [], "factorisation": [], "sequence": ["source:interests"]}
 
 
 def test_a_video_that_came_later_is_found_by_what_was_searched(
@@ -223,20 +271,6 @@ def _killed(settings: Settings, task: str, share: float, *options: str) -> None:
     command = [sys.executable, str(CHILD), config, task, str(share), *options]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
     assert done.returncode == -signal.SIGKILL, done.stderr[-2000:]
-
-
-def test_only_the_same_job_is_resumed(tmp_path: Path) -> None:
-    folder = tmp_path / "training"
-    with pytest.raises(InvalidInput, match="no job in"):
-        Job(folder, {"log_seq": 1}, resume=True)
-    assert not folder.exists()
-    Job(folder, {"log_seq": 1}, resume=False).stage("a", lambda f: {"n": 3})
-    with pytest.raises(InvalidInput, match="another log, instant or settings"):
-        Job(folder, {"log_seq": 2}, resume=True)
-    again = Job(folder, {"log_seq": 1}, resume=True)
-    assert again.stage("a", lambda f: pytest.fail("ran again")) == {"n": 3}
-    fresh = Job(folder, {"log_seq": 1}, resume=False)
-    assert fresh.stage("a", lambda f: {"n": 4}) == {"n": 4}
 
 
 def test_a_job_of_another_instant_settings_or_log_is_not_continued(
@@ -358,23 +392,3 @@ def test_the_sizes_of_text_and_tag_vectors_are_those_of_the_settings(
     folder.mkdir()
     said = training._content(folder)
     assert said["size"] == size - (64 - 24) - (32 - 20)
-
-
-def test_over_years_of_a_small_log_the_ranker_learns_from_no_more_than_it_needs() -> None:
-    def instants(n: int, days: float) -> tuple[Instants, np.ndarray]:
-        time_us = (np.arange(n) * (days * DAY_US / n)).astype(np.int64) + 1
-        showings = cast(Showings, SimpleNamespace(time_us=time_us, user=np.arange(n) % 100))
-        settings = Settings(root=Path())
-        learn = settings.learn.model_copy(update={"max_ranker_showings": 500})
-        return instants_of(showings, None, settings.model_copy(update={"learn": learn})), time_us
-
-    at, time_us = instants(10_000, 3650)  # a day has three showings of three viewers: no gate
-    assert ((time_us >= at.gate_us).sum(), (time_us < at.gate_us).sum()) == (1_001, 8_999)
-    assert ((time_us >= at.t0_us) & (time_us < at.gate_us)).sum() == 500
-    at, time_us = instants(
-        10_000, 100
-    )  # a hundred showings a day: a day for the gate, a week is enough
-    assert (time_us >= at.gate_us).sum() == 100
-    assert at.gate_us - at.t0_us == pytest.approx(7 * DAY_US, rel=0.01)
-    at, time_us = instants(10_000, 5)  # never more than its share
-    assert (time_us < at.t0_us).sum() == pytest.approx(0.4 * (time_us < at.gate_us).sum(), abs=1)

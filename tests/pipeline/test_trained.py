@@ -10,7 +10,7 @@ import pytest
 from upnext.core.types import Candidates, Float32, Int64, Query, Request, User
 from upnext.features.counters import CounterTable
 from upnext.features.vector_table import VectorTable
-from upnext.pipeline.assemble import feature_sources
+from upnext.pipeline.assemble import feature_scores, feature_sources
 from upnext.pipeline.blend import COLUMNS, Blend
 from upnext.pipeline.config import SurfaceConfig
 from upnext.pipeline.mixing import Mixing
@@ -114,3 +114,15 @@ def test_a_source_switched_on_after_the_training_has_no_column_and_one_off_keeps
     surfaces = {"home": SurfaceConfig(sources={"c": 5, "a": 5}), "shorts": SurfaceConfig()}
     assert feature_sources(surfaces, Knows()) == ("b", "a")
     assert feature_sources(surfaces, None) == ("a", "c")
+
+
+def test_several_interests_are_scored_only_where_they_were_learned_or_are_asked_for() -> None:
+    class Knows:
+        item_names = ("log_x", "source:b", "score:tower", "score:blend", "score:warp")
+
+    ours = ("warp", "interests")
+    off = {"home": SurfaceConfig(sources={"a": 5, "interests": 0})}
+    asked = {"home": SurfaceConfig(sources={"interests": 5})}
+    assert feature_scores(off, ours, None) == ("tower", "blend", "warp")
+    assert feature_scores(asked, ours, None) == ("tower", "blend", "warp", "interests")
+    assert feature_scores(asked, ours, Knows()) == ("tower", "blend", "warp")

@@ -1,21 +1,17 @@
 """Several interests of a viewer: medoids, importance, draws, and the world in which one vector per viewer fails."""
 
-import json
 from dataclasses import replace
+from typing import get_args
 
 import numpy as np
 import pytest
 from retrieval_world import DAY_US, NOW_US, history_of, query_of
 
-from upnext.core.errors import InvalidInput
 from upnext.core.types import Flag, Query, Request, User
 from upnext.features.vector_table import VectorTable
-from upnext.retrieval.interests.config import InterestsConfig
-from upnext.retrieval.interests.generator import (
-    InterestsGenerator,
-    chosen_of,
-    export_interests,
-)
+from upnext.retrieval.config import TRAINED
+from upnext.retrieval.interests.config import Base, InterestsConfig
+from upnext.retrieval.interests.generator import InterestsGenerator, chosen_of
 from upnext.retrieval.interests.summary import decayed, importance_of, medoids_of, parts_of
 
 N_TOPICS, PER_TOPIC, SIZE = 20, 100, 24
@@ -30,9 +26,8 @@ def topics():
     return (vectors / np.linalg.norm(vectors, axis=1, keepdims=True)).astype(np.float32)
 
 
-def generator_of(tmp_path, vectors, **settings):
-    export_interests(InterestsConfig(**settings), tmp_path)
-    return InterestsGenerator(tmp_path, VectorTable(vectors.copy()))
+def generator_of(vectors, **settings):
+    return InterestsGenerator(InterestsConfig(**settings), VectorTable(vectors.copy()))
 
 
 def viewer_of(items, days_ago, flags=None, **request):
@@ -76,11 +71,9 @@ def test_a_medoid_is_the_member_with_the_least_sum_of_squared_distances():
         assert found[c] == members[apart.argmin()]
 
 
-def test_every_interest_of_a_mixed_viewer_is_searched_where_one_vector_finds_only_the_first(
-    tmp_path, topics
-):
+def test_every_interest_of_a_mixed_viewer_is_searched_where_one_vector_finds_only_the_first(topics):
     """METHODS G3. A viewer of three topics (40, 12 and 8 showings) gets a list of 60; the oracle gives each topic a third."""
-    generator = generator_of(tmp_path, topics)
+    generator = generator_of(topics)
     rng = np.random.default_rng(2)
     recall, alone = np.zeros((30, 3)), np.zeros((30, 3))
     for viewer in range(30):
@@ -101,8 +94,8 @@ def test_every_interest_of_a_mixed_viewer_is_searched_where_one_vector_finds_onl
     assert (alone.mean(0) < 0.1 * oracle)[1:].all()
 
 
-def test_query_vectors_are_those_of_videos_of_the_history_most_important_first(tmp_path, topics):
-    generator = generator_of(tmp_path, topics, n_queries=2)
+def test_query_vectors_are_those_of_videos_of_the_history_most_important_first(topics):
+    generator = generator_of(topics, n_queries=2, chosen="top")
     items = [*range(5), *range(300, 303), *range(700, 702)]
     query = viewer_of(items, np.zeros(10))
     found = generator.interests(query)
@@ -110,26 +103,24 @@ def test_query_vectors_are_those_of_videos_of_the_history_most_important_first(t
     assert found.size.tolist() == [5, 3, 2]
     assert found.importance.tolist() == [5, 3, 2]
     assert np.array_equal(generator.vectors(query), topics[found.item_id[:2]])
-    longer = InterestsGenerator(tmp_path, VectorTable(3 * topics))
+    longer = generator_of(3 * topics, n_queries=2, chosen="top")
     assert np.array_equal(longer.vectors(query), 3 * topics[found.item_id[:2]])  # vectors as given
 
 
-def test_what_was_watched_a_moment_ago_is_an_interest_of_the_next_request(tmp_path, topics):
-    generator = generator_of(tmp_path, topics, merge_cost=4.0)
+def test_what_was_watched_a_moment_ago_is_an_interest_of_the_next_request(topics):
+    generator = generator_of(topics, merge_cost=4.0)
     items = np.arange(20)
     before = generator.interests(viewer_of(items, np.full(20, 30.0)))
     after = generator.interests(viewer_of([*items, 900, 901], [30.0] * 20 + [0.0, 0.0]))
     assert (before.item_id // PER_TOPIC).tolist() == [0]
     assert (after.item_id // PER_TOPIC).tolist() == [0, 9]
-    hurried = generator_of(
-        tmp_path, topics, merge_cost=4.0, decay_per_d=0.2
-    )  # 20 exp(-6) = .05 < 2
+    hurried = generator_of(topics, merge_cost=4.0, decay_per_d=0.2)  # 20 exp(-6) = .05 < 2
     found = hurried.interests(viewer_of([*items, 900, 901], [30.0] * 20 + [0.0, 0.0]))
     assert (found.item_id // PER_TOPIC).tolist() == [9, 0]
 
 
-def test_a_viewer_who_watched_nothing_known_has_no_query_vector(tmp_path, topics):
-    generator = generator_of(tmp_path, topics)
+def test_a_viewer_who_watched_nothing_known_has_no_query_vector(topics):
+    generator = generator_of(topics)
     for query in (
         query_of(),
         query_of(items=[5000]),
@@ -138,11 +129,11 @@ def test_a_viewer_who_watched_nothing_known_has_no_query_vector(tmp_path, topics
     ):
         assert generator.vectors(query).shape == (0, SIZE)
     without = np.vstack([topics[:3], np.zeros((1, SIZE), np.float32)])
-    assert generator_of(tmp_path, without).vectors(query_of(items=[3])).shape == (0, SIZE)
+    assert generator_of(without).vectors(query_of(items=[3])).shape == (0, SIZE)
 
 
 def test_draws_are_in_proportion_to_importance_and_the_same_for_the_same_page():
-    config = InterestsConfig(n_queries=1, chosen="sampled")
+    config = InterestsConfig(n_queries=1)
     importance = np.array([6, 3, 1], np.float32)
     request = Request("r", "u", "home", 10, NOW_US)
     first = np.array([
@@ -163,22 +154,14 @@ def test_draws_are_in_proportion_to_importance_and_the_same_for_the_same_page():
     }
 
 
-def test_later_videos_count_once_the_other_generator_has_put_them_into_its_table(tmp_path, topics):
-    export_interests(InterestsConfig(), tmp_path)
+def test_later_videos_count_once_the_other_generator_has_put_them_into_its_table(topics):
     table = VectorTable(topics.copy())
-    generator = InterestsGenerator(tmp_path, table)
-    query, ids = query_of(items=[2000]), np.array([2000, 2001])
+    generator = InterestsGenerator(InterestsConfig(), table)
+    query = query_of(items=[2000])
     assert len(generator.vectors(query)) == 0
-    assert len(generator.bring(ids, np.zeros((2, 3), np.float32), None)[0]) == 0
-    table.put(ids[:1], topics[5:6])
-    brought, vectors = generator.bring(ids, np.zeros((2, 3), np.float32), None)
-    assert brought.tolist() == [2000]
-    assert np.array_equal(vectors, topics[5:6])
+    table.put(np.array([2000]), topics[5:6])
     assert np.array_equal(generator.vectors(query), topics[5:6])
-    assert generator.embedding_size == SIZE
 
 
-def test_a_foreign_folder_is_refused(tmp_path, topics):
-    (tmp_path / "interests.json").write_text(json.dumps({"format": 99}))
-    with pytest.raises(InvalidInput, match="expected format 1, got 99"):
-        InterestsGenerator(tmp_path, VectorTable(topics))
+def test_any_generator_of_a_release_may_be_the_one_in_whose_space_interests_lie():
+    assert get_args(Base) == ("two_tower", *TRAINED)

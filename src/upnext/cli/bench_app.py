@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from upnext.cli.options import Json, consoles
+from upnext.cli.options import Config, Json, consoles
 
 bench_app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
 
@@ -159,6 +159,29 @@ def bench_sources(
     from upnext.cli.bench_sources import run
 
     run(videos, history, requests, k, seed, as_json, *consoles())
+
+
+@bench_app.command("interests")
+def bench_interests(
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="The instant (ISO with offset); default: where the data of the release end.",
+        ),
+    ] = None,
+    release: Annotated[
+        str | None, typer.Option(help="A release id; default: the current one.")
+    ] = None,
+    users: Annotated[int, typer.Option(help="At most this many viewers, drawn at random.")] = 2_000,
+    k: Annotated[int, typer.Option("--k", min=1, help="Videos of a list.")] = 100,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Recall and coverage of one and of several query vectors per viewer, on the platform's own log."""
+    from upnext.cli.bench_interests import Asked, run
+
+    run(Asked(since, release, users, k, config, as_json), *consoles())
 
 
 @bench_app.command("sequence")

@@ -27,6 +27,7 @@ from upnext.features.context import ContextEncoder, Vocabulary
 from upnext.features.country_counts import CountryCounts
 from upnext.features.search_tokens import tokens_of
 from upnext.features.showings import Showings
+from upnext.features.vector_table import VectorTable
 from upnext.retrieval.config import (
     ContentProfileConfig,
     IndexConfig,
@@ -36,6 +37,8 @@ from upnext.retrieval.content_profile import ContentProfileGenerator, ContentPro
 from upnext.retrieval.covisits import Neighbours
 from upnext.retrieval.followed import Followed
 from upnext.retrieval.fresh import Fresh
+from upnext.retrieval.interests.config import InterestsConfig
+from upnext.retrieval.interests.generator import InterestsGenerator
 from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.item_to_item import ItemToItem
 from upnext.retrieval.local import Local
@@ -61,6 +64,7 @@ N_DRAWN = 20_000  # draws of which the different ones are what viewers watch
 POPULAR_EXPONENT = 1.1
 COUNTRY_EVENTS = 10_000  # relevant showings of a week in each country
 CONTENT_SIZE = 64
+WATCHED = Flag.IMPRESSION | Flag.WATCHED  # and not found relevant
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,7 @@ def _countries(rng: np.random.Generator, ends: Float64) -> CountryCounts:
 def sources_of(
     world: SourcesWorld, folder: Path, seed: int, progress: Progress
 ) -> dict[str, Source]:
-    """{name: source}, under default settings. The last one is what the content profile's index takes alone."""
+    """{name: source}, under default settings. Then what the content profile's index takes alone, several interests in that index, and their clusters alone."""
     made: dict[str, Source] = {
         "popular": Popular(world, world, allowed=world.mask),
         "trending": Trending(world, world, allowed=world.mask),
@@ -165,7 +169,22 @@ def sources_of(
     for name in ("content_profile", "its index search alone"):  # the second finds the vectors made
         made[name] = Nearest(name, generator, index, world.mask)
     progress.advance(1)
+    vectors = VectorTable(np.load(folder / "item_vectors.npy", mmap_mode="c"))
+    interests = InterestsGenerator(InterestsConfig(), vectors)
+    made["interests"] = Nearest("interests", interests, index, world.mask)
+    made["its clusters alone"] = Nearest("its clusters alone", interests, NoIndex(), world.mask)
     return made
+
+
+class NoIndex:
+    """Finds nothing, at once."""
+
+    def search(
+        self, vectors: Float32, k: int, allowed: Bool | None = None, *, without: Int64 | None = None
+    ) -> tuple[Int64, Float32]:
+        """Nothing."""
+        del k, allowed, without
+        return np.full((len(vectors), 1), -1), np.full((len(vectors), 1), -np.inf, np.float32)
 
 
 def _neighbours(world: SourcesWorld, seed: int) -> Neighbours:
@@ -236,7 +255,7 @@ def _query(
         rng.choice(pool, history, p=share),
         np.arange(NOW_US - history, NOW_US),
         np.zeros(history, np.float32),
-        np.where(rng.random(history) < 0.3, Flag.RELEVANT, Flag.IMPRESSION).astype(np.uint16),
+        np.where(rng.random(history) < 0.3, Flag.RELEVANT, WATCHED).astype(np.uint16),
     )
     place = int(rng.integers(0, len(COUNTRIES)))
     latitude, longitude = world.cities[number % N_CITIES].tolist()

@@ -31,7 +31,7 @@ from upnext.pipeline.trained import Scorer
 from upnext.retrieval.config import ContentProfileConfig, IndexConfig
 from upnext.retrieval.content_profile import ContentProfile
 from upnext.retrieval.factorisation.factorisation_generator import FactorisationGenerator
-from upnext.retrieval.index import FaissIndex
+from upnext.retrieval.index import InvertedIndex
 from upnext.retrieval.nearest import Embeds, Nearest
 from upnext.retrieval.short_list import Allowed
 
@@ -118,7 +118,7 @@ def hybrid_rows(assembled: Assembled, view: CatalogView) -> HybridRows:
     is_active = view.status == VIDEO_STATUSES.index("active")
     ids = np.flatnonzero(is_active & vectors.rows(np.arange(view.n_items)).any(axis=1))
     exact = IndexConfig(flat_below=len(ids) + 1)
-    index = FaissIndex.build(vectors.rows(ids), ids, exact)
+    index = InvertedIndex.build(vectors.rows(ids), ids, exact)
     sources[CONTENT_ONLY] = Nearest(CONTENT_ONLY, embeds, index, assembled.allowed.mask)
     sources[SEQUENTIAL] = Sequential(source, embeds, Scorer(embeds, vectors))
     return HybridRows(sources, made_of | {CONTENT_ONLY: said})

@@ -22,6 +22,7 @@ REASONS: Mapping[str, str] = {
     "local": "popular near you",
     "fresh": "new, be among the first to see it",
     "followed": "from a creator you follow",
+    "interests": "close to one of the things you watch",
     "ladder": "popular in your language",
     "repeat": "you saw everything else; here it is again",
     "given": "among the candidates that were sent",

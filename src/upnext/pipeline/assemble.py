@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Protocol
 
@@ -37,7 +37,7 @@ from upnext.pipeline.fetch import Quota
 from upnext.pipeline.http_source import HttpSource
 from upnext.pipeline.recommend import Pipeline, Rival, Surface
 from upnext.pipeline.release_parts import OncePerQuery, ReleaseParts
-from upnext.pipeline.trained import Remembered, Scorer
+from upnext.pipeline.trained import Borrowing, Remembered, Scorer, Trained
 from upnext.pipeline.world import CatalogWorld
 from upnext.policy.plackett_luce import PlackettLucePolicy
 from upnext.ranking.popularity_ranker import PopularityRanker
@@ -47,7 +47,7 @@ from upnext.retrieval.fresh import Fresh
 from upnext.retrieval.item_to_item import ItemToItem
 from upnext.retrieval.local import Local
 from upnext.retrieval.material import VideoCodes
-from upnext.retrieval.nearest import Embeds, Nearest
+from upnext.retrieval.nearest import Nearest
 from upnext.retrieval.popular import Popular
 from upnext.retrieval.relevant import Relevant
 from upnext.retrieval.search_history import SearchHistory
@@ -55,6 +55,7 @@ from upnext.retrieval.trending import Trending
 from upnext.retrieval.user_knn import UserKnn
 
 NO_RELEASE = "none"
+INTERESTS = "interests"
 ACTIVE = VIDEO_STATUSES.index("active")
 BRING_ROWS = 4096
 
@@ -125,23 +126,32 @@ def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RE
     """The pipeline of a release, or of none."""
     allowed = Allowed(parts.view, parts.filters, parts.own_corpus)
     tower = OncePerQuery(release.tower) if release is not None else None
-    trained = release.generators if release is not None else {}
-    embeds = {name: Remembered(one.generator, parts.view) for name, one in trained.items()}
-    sources = _sources(parts, release, tower, embeds, allowed)
+    generators = generators_of(parts.retrieval, release)
+    embeds = {name: Remembered(one.generator, parts.view) for name, one in generators.items()}
+    near: dict[str, Source] = {
+        name: Nearest(name, embeds[name], one.index, allowed.mask)
+        for name, one in generators.items()
+    }
+    sources = _sources(parts, release, tower, near, allowed)
+    ranker = release.ranker if release is not None else None
+    scores = feature_scores(parts.surfaces, generators, ranker)
     plan = FeaturePlan(
         parts.view,
         parts.counters,
         release.static if release is not None else None,
         vocabulary=release.vocabulary if release is not None else Vocabulary(),
-        sources=feature_sources(parts.surfaces, release.ranker if release is not None else None),
-        scores=("tower", "blend", *trained),
+        sources=feature_sources(parts.surfaces, ranker),
+        scores=scores,
     )
     blend = Blend(parts.counters, DEFAULT_MIXING)
     if release is not None:
-        scorers = {name: Scorer(embeds[name], one.vectors) for name, one in trained.items()}
+        scorers = {
+            name: Scorer(embeds[name], one.vectors)
+            for name, one in generators.items()
+            if name in scores
+        }
         blend = Blend(parts.counters, release.mixing, tower, release.vectors, scorers)
     cheap = PopularityRanker()
-    has_ranker = release is not None and release.ranker is not None
     pipeline = Pipeline(
         release_id=release_id,
         hydrator=parts.hydrator,
@@ -152,7 +162,7 @@ def assemble(parts: Parts, release: ReleaseParts | None, release_id: str = NO_RE
         filters=_filters(parts, allowed),
         blend=blend,
         features=plan,
-        ranker=release.ranker if has_ranker and release and release.ranker else cheap,
+        ranker=ranker if ranker is not None else cheap,
         cheap_ranker=cheap,
         world=CatalogWorld(parts.view, parts.counters),
         surface_map=parts.pipeline.surface_map,
@@ -192,11 +202,38 @@ def feature_sources(
     return tuple(sorted({name for surface in surfaces.values() for name in surface.sources}))
 
 
+def feature_scores(
+    surfaces: Mapping[str, SurfaceConfig], generators: Iterable[str], ranker: Columned | None
+) -> tuple[str, ...]:
+    """The scores that merge and ranker read of every candidate: those that the ranker was trained with; without one, the merge's and those of all
+    generators, several interests only where a surface asks for them."""
+    if ranker is not None:
+        return tuple(name[6:] for name in ranker.item_names if name.startswith("score:"))
+    is_asked = any(surface.sources.get(INTERESTS, 0) > 0 for surface in surfaces.values())
+    return ("tower", "blend", *(name for name in generators if name != INTERESTS or is_asked))
+
+
+def generators_of(
+    config: RetrievalConfig, release: ReleaseParts | None
+) -> Mapping[str, Trained | Borrowing]:
+    """{source: what embeds viewers, beside the two-tower network}; several interests where the generator is there in whose space they lie."""
+    if release is None:
+        return {}
+    base = config.interests.vectors_of
+    found: dict[str, Trained | Borrowing] = dict(release.generators)
+    if base == "two_tower":
+        found[INTERESTS] = Borrowing.interests(config.interests, release.vectors, release.index)
+    elif base in release.generators:
+        one = release.generators[base]
+        found[INTERESTS] = Borrowing.interests(config.interests, one.vectors, one.index)
+    return found
+
+
 def _sources(
     parts: Parts,
     release: ReleaseParts | None,
     tower: OncePerQuery | None,
-    embeds: Mapping[str, Embeds],
+    near: Mapping[str, Source],
     allowed: Allowed,
 ) -> dict[str, Source]:
     view, counters, config = parts.view, parts.counters, parts.retrieval
@@ -218,8 +255,7 @@ def _sources(
             )
         if release.viewers is not None:
             found["user_knn"] = UserKnn(view, release.viewers, config.user_knn, allowed.mask)
-        for name, trained in release.generators.items():
-            found[name] = Nearest(name, embeds[name], trained.index, allowed.mask)
+    found |= near
     for name, remote in parts.pipeline.http_sources.items():
         found[name] = HttpSource(name, remote, view.item_ids)
     return found

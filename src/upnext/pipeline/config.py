@@ -12,7 +12,7 @@ from upnext.retrieval.config import TRAINED
 
 SOURCES: Final = (
     "relevant", "item_to_item", "popular", "trending", "local", "fresh", "followed", "search_history",
-    "user_knn", *TRAINED,
+    "user_knn", "interests", *TRAINED,
 )  # fmt: skip
 
 

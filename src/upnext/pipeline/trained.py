@@ -1,4 +1,4 @@
-"""A trained generator of a release as it serves: who embeds viewers, the videos' vectors and their index."""
+"""A trained generator of a release as it serves: who embeds viewers, the videos' vectors and their index; and one that borrows those of another."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from upnext.retrieval.content_profile import ContentProfileGenerator
 from upnext.retrieval.factorisation.factorisation_generator import FactorisationGenerator
 from upnext.retrieval.factorisation.warp_generator import WarpGenerator
 from upnext.retrieval.generator import Generator
+from upnext.retrieval.interests.config import InterestsConfig
+from upnext.retrieval.interests.generator import InterestsGenerator
 from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.nearest import Embeds
@@ -84,6 +86,20 @@ class Trained:
         rows = self.vectors.rows(active)
         known = rows.any(axis=1)  # a video of the release may have none either
         self.index.add(active[known], rows[known])
+
+
+@dataclass(frozen=True)
+class Borrowing:
+    """What embeds viewers in the space of another generator, whose table and index it reads."""
+
+    generator: Embeds
+    vectors: VectorTable
+    index: InvertedIndex
+
+    @staticmethod
+    def interests(config: InterestsConfig, vectors: VectorTable, index: InvertedIndex) -> Borrowing:
+        """Several interests of each viewer among the videos of that table and index."""
+        return Borrowing(InterestsGenerator(config, vectors), vectors, index)
 
 
 @dataclass(frozen=True)

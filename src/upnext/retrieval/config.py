@@ -7,6 +7,7 @@ from typing import Annotated, Final, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from upnext.retrieval.factorisation.config import FactorisationConfig, WarpConfig
+from upnext.retrieval.interests.config import InterestsConfig
 from upnext.retrieval.off_policy.config import OffPolicyConfig
 from upnext.retrieval.sequence.config import SequenceConfig
 from upnext.retrieval.two_tower.config import TwoTowerConfig
@@ -234,6 +235,9 @@ class RetrievalConfig(BaseModel):
     user_knn: UserKnnConfig = Field(default_factory=UserKnnConfig, description="of similar viewers")
     content_profile: ContentProfileConfig = Field(
         default_factory=ContentProfileConfig, description="like what was liked"
+    )
+    interests: InterestsConfig = Field(
+        default_factory=InterestsConfig, description="near each of several interests"
     )
     off_policy: OffPolicyConfig = Field(
         default_factory=OffPolicyConfig, description="a policy learned from logged choices"

@@ -8,15 +8,19 @@ from pydantic import BaseModel, ConfigDict, Field
 
 Positive = Annotated[int, Field(ge=1)]
 NotNegative = Annotated[float, Field(ge=0)]
+Base = Literal[
+    "two_tower", "sequence", "factorisation", "warp", "off_policy", "variational", "content_profile",
+]  # fmt: skip
 
 
 class InterestsConfig(BaseModel):
-    """Several interests per viewer (METHODS G1; Pal 2020)."""
+    """Several interests of each viewer (PinnerSage, Pal 2020)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    vectors_of: str = Field(
-        "two_tower", description="generator whose item vectors are clustered and searched"
+    vectors_of: Base = Field(
+        "two_tower",
+        description="generator of the release whose video vectors are clustered, and whose index is searched",
     )
     history_rows: Positive = Field(200, description="latest showings that are clustered at most")
     merge_cost: NotNegative = Field(
@@ -31,7 +35,7 @@ class InterestsConfig(BaseModel):
         0.25, description="part of a watched showing in importance where a relevant one has 1"
     )
     n_queries: Positive = Field(3, description="interests searched with per request at most")
-    chosen: Literal["top", "sampled"] = Field(
-        "top",
-        description="the most important interests, or a draw in proportion to importance (by the request's seed and page)",
+    chosen: Literal["sampled", "top"] = Field(
+        "sampled",
+        description="which interests: drawn in proportion to importance, the same for every asking of one page, or the most important",
     )

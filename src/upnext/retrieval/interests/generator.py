@@ -2,31 +2,23 @@
 
 What the viewer found relevant, and less of what they only watched, is clustered by Ward's method in the item vectors of another generator; a
 cluster is searched with the vector of its medoid, a real video, never with a mean that may lie where no video is. Where the paper
-clusters daily and follows online with the last action, this runs in a fraction of a millisecond, so nothing is ever out of date.
+clusters daily and follows online with the last action, this runs in a fraction of a millisecond, so nothing is ever out of date. Nothing is
+trained or stored: the videos' vectors and the index are the other generator's, as settings are those of the day.
 """
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final
 
 import numpy as np
 
 from upnext.core.compiled import compiled
-from upnext.core.errors import InvalidInput
 from upnext.core.randomness import rng_for
 from upnext.core.types import Float32, Int64, Query, Request, UInt16
 from upnext.features.vector_table import VectorTable
 from upnext.retrieval.interests.config import InterestsConfig
 from upnext.retrieval.interests.summary import decayed, importance_of, medoids_of, parts_of
 from upnext.retrieval.interests.ward import clusters_of, ward_merges
-from upnext.retrieval.material import VideoCodes
-
-FILE: Final = "interests.json"
-FORMAT: Final = 1
 
 
 @dataclass(frozen=True)
@@ -42,17 +34,9 @@ class Interests:
 class InterestsGenerator:
     """Query vectors from a history. Its videos' vectors are those of another generator of the release."""
 
-    def __init__(self, folder: Path, vectors: VectorTable) -> None:
-        """folder: what `export_interests` wrote; vectors: the other generator's table, with what it brings in later.
-
-        Raises InvalidInput for a folder of another format."""
-        self.config = _config_of(folder / FILE)
-        self._vectors = vectors
-
-    @property
-    def embedding_size(self) -> int:
-        """d of the other generator."""
-        return self._vectors.size
+    def __init__(self, config: InterestsConfig, vectors: VectorTable) -> None:
+        """vectors: the other generator's table, with what it brings in later."""
+        self.config, self._vectors = config, vectors
 
     def vectors(self, query: Query) -> Float32:
         """float32[q, d]: the medoids of at most n_queries interests; none for a viewer who watched nothing that has a vector."""
@@ -61,27 +45,19 @@ class InterestsGenerator:
 
     def interests(self, query: Query) -> Interests:
         """Every interest of the viewer at the time of the request."""
+        points, shown, weight = self.points(query)
+        medoid, importance, size = _interests(points, weight, self.config.merge_cost)
+        item_id = shown[medoid]
+        return Interests(item_id, self._vectors.rows(item_id), importance, size)
+
+    def points(self, query: Query) -> tuple[Float32, Int64, Float32]:
+        """(points float32[p, d] of length one, their videos int64[p], decayed weights float32[p]): what is clustered, oldest first."""
         history, config = query.user.history.last(self.config.history_rows), self.config
         points, rows, weight = _points(
             self._vectors.rows(history.item_id), history.flags, history.time_us,
             query.request.time_us, config.watched_weight, config.decay_per_d,
         )  # fmt: skip
-        medoid, importance, size = _interests(points, weight, config.merge_cost)
-        item_id = history.item_id[rows[medoid]]
-        return Interests(item_id, self._vectors.rows(item_id), importance, size)
-
-    def bring(self, item_id: Int64, content: Float32, codes: VideoCodes) -> tuple[Int64, Float32]:
-        """(ids int64[m], vectors float32[m, d]) of those that the other generator, asked before, has put into its table."""
-        vectors = self._vectors.rows(item_id)
-        known = vectors.any(axis=1)
-        return item_id[known], vectors[known]
-
-
-def export_interests(config: InterestsConfig, folder: Path) -> None:
-    """Writes the settings: all that this generator has of its own."""
-    folder.mkdir(parents=True, exist_ok=True)
-    told: Mapping[str, object] = {"format": FORMAT, "config": config.model_dump(mode="json")}
-    (folder / FILE).write_text(json.dumps(told, indent=1))
+        return points, history.item_id[rows], weight
 
 
 def chosen_of(importance: Float32, request: Request, config: InterestsConfig) -> Int64:
@@ -134,10 +110,3 @@ def _length(vector: Float32) -> float:
     for d in range(len(vector)):
         total += vector[d] * vector[d]
     return float(np.sqrt(total))
-
-
-def _config_of(path: Path) -> InterestsConfig:
-    told = json.loads(path.read_text())
-    if told.get("format") != FORMAT:
-        raise InvalidInput(f"{path}: expected format {FORMAT}, got {told.get('format')!r}")
-    return InterestsConfig.model_validate(told["config"])

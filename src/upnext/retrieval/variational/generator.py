@@ -59,11 +59,15 @@ class VariationalGenerator:
 
     def vectors(self, query: Query) -> Float32:
         """float32[q, d]: query vectors around the viewer's mean; the same for every asking of one page of a session."""
+        return self.vectors_by(self.config, query)
+
+    def vectors_by(self, config: VariationalConfig, query: Query) -> Float32:
+        """float32[q, d]: those of other settings of query vectors, for comparison."""
         viewer, request = self.viewer(query), query.request
         rng = rng_for(
             "variational", request.seed, request.user_id, request.session_id, request.page
         )
-        return query_vectors(viewer.mean, viewer.stdev, self.config, rng)
+        return query_vectors(viewer.mean, viewer.stdev, config, rng)
 
     def viewer(self, query: Query) -> Viewer:
         """Mean, stdev and uncertainty of the viewer of a query."""
@@ -71,9 +75,13 @@ class VariationalGenerator:
         share = stdev[0] ** 2 / self._prior_variance
         return Viewer(mean[0], stdev[0], float(share.mean()))
 
+    def videos(self, item_id: Int64) -> tuple[Float32, Float32]:
+        """(mean, stdev) float32[n, d]; zeros for a video that has none."""
+        return self._mean.rows(item_id), self._stdev.rows(item_id)
+
     def score_variance(self, viewer: Viewer, item_id: Int64) -> Float32:
         """float32[n]: how much the inner product of viewer and video varies, both unsure; a video without a vector is sure to score 0."""
-        mean, stdev = self._mean.rows(item_id), self._stdev.rows(item_id)
+        mean, stdev = self.videos(item_id)
         return score_variance(viewer.mean, viewer.stdev, mean, stdev)
 
     def row(self, query: Query) -> Float32:
