@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from upnext.cli.options import Json, consoles
+from upnext.cli.options import Config, Json, consoles
 
 bench_app = typer.Typer(help="Measure on this machine.", no_args_is_help=True)
 
@@ -109,6 +109,28 @@ def bench_evaluate(
     from upnext.cli.bench_evaluate import run
 
     run(users, videos, size, as_json, *consoles())
+
+
+@bench_app.command("fine-tuning")
+def bench_fine_tuning(
+    until: Annotated[
+        str | None,
+        typer.Option(help="End of what is judged (ISO with offset); default: the log's."),
+    ] = None,
+    hours: Annotated[
+        float, typer.Option(min=0.01, help="Length of what is judged, and of the tail before it.")
+    ] = 24.0,
+    generators: Annotated[
+        str, typer.Option(help="Names with commas between them; default: all that are trained.")
+    ] = "",
+    viewers: Annotated[int, typer.Option(min=0, help="Only so many, drawn; 0: all.")] = 0,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Each generator stale, fine-tuned on the newest showings alone, and trained anew: cost and recall, on your own log."""
+    from upnext.cli.bench_fine_tuning import Asked, run
+
+    run(Asked(until, hours, generators, viewers, config, as_json), *consoles())
 
 
 @bench_app.command("retrieval")

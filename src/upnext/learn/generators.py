@@ -25,6 +25,7 @@ from upnext.retrieval.index import FaissIndex
 from upnext.retrieval.material import Material
 from upnext.retrieval.off_policy.learner import OffPolicyLearner
 from upnext.retrieval.sequence.learner import SequenceLearner
+from upnext.retrieval.two_tower.learner import TwoTowerLearner
 from upnext.retrieval.variational.learner import VariationalLearner
 from upnext.retrieval.viewers import viewers_of
 from upnext.retrieval.word_index import WordIndex, texts_of_columns
@@ -32,6 +33,7 @@ from upnext.settings.settings import Settings
 
 SNAPSHOT = "snapshot.npz"
 EXPORT = "export"
+FINE_TUNED = ("two_tower", *(name for name in TRAINED if name != "content_profile"))
 
 
 def asked_for(settings: Settings) -> tuple[str, ...]:
@@ -75,6 +77,8 @@ def learner_of(
     """The learner of a trained generator, its settings with `shared` (seed, device, epochs) put in."""
     own = {key: value for key, value in shared.items() if key != "device"}  # no network, no device
     match name:
+        case "two_tower":
+            return TwoTowerLearner(config.two_tower.model_copy(update=shared), folder=folder)
         case "factorisation":
             return FactorisationLearner(config.factorisation.model_copy(update=own), folder=folder)
         case "warp":
@@ -89,6 +93,21 @@ def learner_of(
             return VariationalLearner(config.variational.model_copy(update=shared), folder=folder)
         case _:
             raise AssertionError(f"no learner of generator {name!r}")
+
+
+def for_fine_tuning(settings: Settings) -> Settings:
+    """The settings with every generator's epochs and learning rate those of a fine-tuning.
+
+    Factorisation solves and has no rate; WARP keeps its own, as the sums of squares in its snapshot go on to shrink its steps."""
+    learn, retrieval = settings.learn, settings.retrieval
+    changed: dict[str, Any] = {
+        name: getattr(retrieval, name).model_copy(update={"epochs": learn.fine_tune_epochs})
+        for name in FINE_TUNED
+    }
+    for name in ("two_tower", "sequence", "variational", "off_policy"):
+        rate = changed[name].learning_rate * learn.fine_tune_rate
+        changed[name] = changed[name].model_copy(update={"learning_rate": rate})
+    return settings.model_copy(update={"retrieval": retrieval.model_copy(update=changed)})
 
 
 def snapshot_in(folder: Path) -> Mapping[str, Array]:

@@ -27,7 +27,6 @@ import torch
 
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
-from upnext.content.encoder import ContentEncoder, fit_content
 from upnext.content.reduction import Reduction
 from upnext.core.clock import DAY_US, HOUR_US
 from upnext.core.columns import VIDEO_STATUSES
@@ -42,15 +41,13 @@ from upnext.features.counters import CounterTable
 from upnext.features.showings import Showings, showings_of
 from upnext.features.slate_context import slate_slots
 from upnext.learn.blend import fit_blend
-from upnext.learn.cbow import learn_tag_vectors
-from upnext.learn.export_text import title_encoder
+from upnext.learn.catalogue import fit_catalogue
 from upnext.learn.generators import (
     Asked,
     asked_for,
     learn_generator,
     put_into_release,
     save_viewers,
-    save_words,
     snapshot_in,
 )
 from upnext.learn.job import Began, Job
@@ -69,8 +66,6 @@ from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 
 ACTIVE = VIDEO_STATUSES.index("active")
-UNKNOWN = VIDEO_STATUSES.index("unknown")
-STATIC_SIZE = 32
 FEW_SHOWINGS = 200
 
 
@@ -131,7 +126,7 @@ class Training:
         asked = {"until_us": until_us, "settings": self._settings.model_dump(mode="json")}
         job = Job(folder, {**self._began.to_json(), **asked}, resume=resume)
         first = job.folder / "first"
-        job.stage("content", self._content)
+        job.stage("content", lambda f: fit_catalogue(self._settings, self._view, f, self._progress))
         content = np.load(job.folder / "content" / "vectors.npy")
         vocabulary = vocabulary_of(showings)
         before_t0 = showings.before(instants.t0_us)
@@ -183,28 +178,6 @@ class Training:
                 "until then the popularity feed serves"
             )
         return showings
-
-    def _content(self, folder: Path) -> Mapping[str, Any]:
-        """Fits and saves the content encoder, the catalogue's content vectors and their leading components."""
-        config, seed = self._settings.content, self._settings.learn.seed
-        videos = self._view.table()
-        titles = [title or "" for title in videos.column("title").to_pylist()]
-        text = title_encoder(
-            config.text_model, titles, folder / "text", size=config.text_size, seed=seed
-        )
-        names = [self._view.value_of("tag", code) for code in range(self._view.n_codes("tag"))]
-        tags = learn_tag_vectors(
-            self._view.tags[: len(titles)], names, size=config.tag_size, seed=seed,
-            progress=self._progress,
-        )  # fmt: skip
-        encoder: ContentEncoder = fit_content(videos, text, tags)
-        encoder.save(folder / "content")
-        vectors = encoder.encode_table(videos)
-        np.save(folder / "vectors.npy", vectors)
-        np.save(folder / "described.npy", self._view.status[: len(vectors)] != UNKNOWN)
-        Reduction.fit(vectors, STATIC_SIZE).save(folder / "reduction.npz")
-        save_words(videos, self._settings, folder / "words")
-        return {"size": int(vectors.shape[1]), "n_videos": len(vectors)}
 
     def _generators(
         self, folder: Path, showings: Showings, content: Float32, vocabulary: Vocabulary
