@@ -38,8 +38,10 @@ from upnext.core.types import Query, Request, User
 from upnext.events.log import SqliteEventLog
 from upnext.features.search_tokens import tokens_of
 from upnext.features.showings import Showings
+from upnext.learn.instants import Instants, instants_of
 from upnext.learn.job import Began, Job
-from upnext.learn.train import Instants, Training, TrainReport, instants_of
+from upnext.learn.train import Training
+from upnext.learn.train_report import TrainReport
 from upnext.pipeline.assemble import assemble, bring_later
 from upnext.pipeline.blend import COLUMNS
 from upnext.pipeline.release_parts import ReleaseParts

@@ -92,7 +92,7 @@ def _study(
     """The log cut in three. Raises InvalidInput where it is too short."""
     from upnext.learn.catalogue import fit_catalogue
     from upnext.learn.fine_tuning_study import Study
-    from upnext.learn.train import vocabulary_of
+    from upnext.learn.stages import vocabulary_of
 
     last_us = int(showings.time_us.max(initial=0)) + 1
     until_us = instant_us(asked.until) if asked.until else last_us

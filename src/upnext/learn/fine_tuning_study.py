@@ -31,7 +31,7 @@ from upnext.evaluate.retrieval_report import (
 )
 from upnext.evaluate.split import Split
 from upnext.evaluate.window import Window
-from upnext.learn.generators import EXPORT, for_fine_tuning, learner_of
+from upnext.learn.generators import EXPORT, examples_of, for_fine_tuning, learner_of
 from upnext.learn.premium_curve import Profiled, queries_of
 from upnext.pipeline.trained import generator_of
 from upnext.retrieval.generator import Generator
@@ -120,8 +120,7 @@ def _trained(
     said = learner.learn(material, progress=progress, start_from=start_from)
     spent = time.process_time() - began
     learner.export(folder / EXPORT)
-    [n] = [said[key] for key in ("n_examples", "n_pairs", "n_actions") if key in said]
-    return Cost(spent, int(n * said["epochs"])), learner.snapshot()
+    return Cost(spent, examples_of(said)), learner.snapshot()
 
 
 def _newcomers(split: Split, before: Material) -> dict[str, Bool]:
@@ -162,5 +161,7 @@ def _merged(each: Int64, asked: Float32, vectors: Float32, relevant: Int64) -> I
         return each[0]
     ids = np.unique(each[each >= 0])
     score = (vectors[ids] @ asked.T).max(axis=1)
-    best = ids[np.lexsort((ids, np.isin(ids, relevant), -score))][:DEPTH]
-    return np.pad(best, (0, DEPTH - len(best)), constant_values=-1)
+    best: Int64 = ids[np.lexsort((ids, np.isin(ids, relevant), -score))][:DEPTH]
+    merged = np.full(DEPTH, -1, np.int64)
+    merged[: len(best)] = best
+    return merged
