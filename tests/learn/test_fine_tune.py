@@ -153,7 +153,7 @@ def _killed(settings: Settings, task: str, share: float, *options: str) -> None:
 
 
 def test_what_can_not_be_fine_tuned_is_named(tuned: Tuned, tmp_path: Path) -> None:
-    settings, trained, _ = tuned
+    settings, _, _ = tuned
     before = _before(settings, tmp_path)
     config = before.root / "upnext.toml"
     config.write_text(TEXT.replace("embedding_size = 8", "embedding_size = 9", 1), "utf-8")
