@@ -23,7 +23,9 @@ from upnext.core.types import Request
 from upnext.events.log import SqliteEventLog
 from upnext.features.live import StateReader, StateWriter
 from upnext.intake import Stores, import_tables, plan_of
-from upnext.learn.train import Training, TrainReport
+from upnext.learn.fine_tune import FineTuning
+from upnext.learn.train import Training
+from upnext.learn.train_report import TrainReport
 from upnext.pipeline.assemble import Parts, assemble
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.settings.settings import CONFIG_NAME, Settings, load
@@ -109,6 +111,19 @@ def train(
     training = Training(settings, view, log, releases, progress or NoProgress())
     try:
         return training.run(until_us, resume=resume, force=force)
+    finally:
+        log.close()
+
+
+def fine_tune(
+    settings: Settings, *, resume: bool = False, progress: Progress | None = None
+) -> TrainReport:
+    """The current release of the folder's stores fine-tuned on everything that came since."""
+    log = SqliteEventLog(settings.events_path, read_only=True)
+    view, releases = CatalogView(settings.catalog_path), ReleaseStore(settings.releases_path)
+    job = FineTuning(settings, view, log, releases, progress or NoProgress())
+    try:
+        return job.run(None, resume=resume, force=True)
     finally:
         log.close()
 

@@ -15,7 +15,7 @@ from upnext.artifacts.releases import ReleaseStore
 from upnext.cli.main import main
 from upnext.core.clock import DAY_US, HOUR_US
 from upnext.evaluate.off_policy.gather_pages import PageTask, gathered_part
-from upnext.learn.train import TrainReport
+from upnext.learn.train_report import TrainReport
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings

@@ -111,6 +111,48 @@ def bench_evaluate(
     run(users, videos, size, as_json, *consoles())
 
 
+@bench_app.command("fine-tuning")
+def bench_fine_tuning(
+    until: Annotated[
+        str | None,
+        typer.Option(help="End of what is judged (ISO with offset); default: the log's."),
+    ] = None,
+    hours: Annotated[
+        float, typer.Option(min=0.01, help="Length of what is judged, and of the tail before it.")
+    ] = 24.0,
+    generators: Annotated[
+        str, typer.Option(help="Names with commas between them; default: all that are trained.")
+    ] = "",
+    viewers: Annotated[int, typer.Option(min=0, help="Only so many, drawn; 0: all.")] = 0,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Each generator stale, fine-tuned on the newest showings alone, and trained anew: cost and recall, on your own log."""
+    from upnext.cli.bench_fine_tuning import Asked, run
+
+    run(Asked(until, hours, generators, viewers, config, as_json), *consoles())
+
+
+@bench_app.command("new-videos")
+def bench_new_videos(
+    since: Annotated[
+        str, typer.Option("--from", help="Judge on what was shown from here on (ISO with offset).")
+    ],
+    until: Annotated[str | None, typer.Option(help="... and before this one.")] = None,
+    hours: Annotated[
+        str, typer.Option(help="First viewers of so many hours are known, with commas between.")
+    ] = "1,6,24",
+    share: Annotated[float, typer.Option(min=0.01, max=0.9, help="Of the videos, held out.")] = 0.2,
+    users: Annotated[int, typer.Option(min=1, help="At most this many viewers, drawn.")] = 20_000,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Videos that a two-tower network was not trained on: recall by content, creator, first viewers, and the blend."""
+    from upnext.cli.bench_new_videos import Asked, run
+
+    run(Asked(since, until, hours, share, users, config, as_json), *consoles())
+
+
 @bench_app.command("retrieval")
 def bench_retrieval(
     videos: Annotated[int, typer.Option(min=10_000, help="Made-up videos.")] = 1_000_000,

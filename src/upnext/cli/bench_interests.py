@@ -41,9 +41,9 @@ from upnext.features.showings import showings_of
 from upnext.features.vector_table import VectorTable
 from upnext.pipeline.assemble import INTERESTS, Assembled, assemble, generators_of
 from upnext.pipeline.release_parts import ReleaseParts
-from upnext.retrieval.index import InvertedIndex
 from upnext.retrieval.interests.config import InterestsConfig
 from upnext.retrieval.interests.generator import InterestsGenerator
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.nearest import Nearest
 from upnext.retrieval.variational.config import Directions, VariationalConfig
 from upnext.retrieval.variational.directions import video_vectors

@@ -11,7 +11,7 @@ from rich.console import Console
 
 from upnext.cli.bench_app import bench_app
 from upnext.cli.experiment_app import experiment_app
-from upnext.cli.options import Config, Json, consoles
+from upnext.cli.options import Config, FineTune, Json, Until, consoles
 from upnext.cli.premium_app import premium_curve
 from upnext.cli.release_app import release_app
 from upnext.core.errors import InvalidInput, UpNextError
@@ -83,9 +83,8 @@ def validate(
 
 @app.command()
 def train(
-    until: Annotated[
-        str | None, typer.Option(help="Learn from events before this instant (ISO with offset).")
-    ] = None,
+    until: Until = None,
+    fine_tune: FineTune = False,
     resume: Annotated[bool, typer.Option("--resume", help="Continue a killed training.")] = False,
     force: Annotated[bool, typer.Option(help="Publish even if the gate refuses.")] = False,
     config: Config = None,
@@ -94,7 +93,7 @@ def train(
     """From log to release: learn, judge at the gate, publish."""
     from upnext.cli.train import run
 
-    run(until, resume, force, config, as_json, *consoles())
+    run(until, fine_tune, resume, force, config, as_json, *consoles())
 
 
 @app.command()

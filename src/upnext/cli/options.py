@@ -12,6 +12,15 @@ PIPE_WIDTH = 240
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="upnext.toml; default: ./upnext.toml")
 ]
+Until = Annotated[
+    str | None, typer.Option(help="Learn from events before this instant (ISO with offset).")
+]
+FineTune = Annotated[
+    bool,
+    typer.Option(
+        "--fine-tune", help="The current release's generators go on with what came since."
+    ),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")]
 
 

@@ -73,7 +73,7 @@ def run(asked: Asked, out: Console, err: Console) -> None:
         raise InvalidInput("premium-curve: no release yet; run `upnext train` first")
     try:
         from upnext.learn.premium_curve import Judged, premium_curve
-        from upnext.learn.train import vocabulary_of
+        from upnext.learn.stages import vocabulary_of
     except ImportError as error:
         raise InvalidInput(
             f"premium-curve needs the train extra: pip install 'upnext[train]' ({error})"

@@ -18,6 +18,7 @@ from upnext.settings.settings import load
 
 def run(
     until: str | None,
+    fine_tune: bool,
     resume: bool,
     force: bool,
     config: Path | None,
@@ -29,13 +30,15 @@ def run(
     settings = load(config)
     view, log, releases = readers(settings)
     try:
+        from upnext.learn.fine_tune import FineTuning
         from upnext.learn.train import Training
     except ImportError as error:
         raise InvalidInput(
             f"training needs the train extra: pip install 'upnext[train]' ({error})"
         ) from error
-    training = Training(settings, view, log, releases, RichProgress(err))
-    report = training.run(instant_us(until) if until else None, resume=resume, force=force)
+    kind = FineTuning if fine_tune else Training
+    job = kind(settings, view, log, releases, RichProgress(err))
+    report = job.run(instant_us(until) if until else None, resume=resume, force=force)
     judgement = report.judgement
     if as_json:
         said = {
@@ -60,5 +63,8 @@ def run(
         if report.release_id is not None:
             out.print(f"published and promoted: release {report.release_id}", highlight=False)
     if report.release_id is None:
-        err.print("the gate refused this release; `upnext train --resume --force` publishes it")
+        option = " --fine-tune" if fine_tune else ""
+        err.print(
+            f"the gate refused this release; `upnext train{option} --resume --force` publishes it"
+        )
         raise SystemExit(3)

@@ -31,7 +31,7 @@ from upnext.pipeline.trained import Scorer
 from upnext.retrieval.config import ContentProfileConfig, IndexConfig
 from upnext.retrieval.content_profile import ContentProfile
 from upnext.retrieval.factorisation.factorisation_generator import FactorisationGenerator
-from upnext.retrieval.index import InvertedIndex
+from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.nearest import Embeds, Nearest
 from upnext.retrieval.short_list import Allowed
 

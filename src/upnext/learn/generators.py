@@ -25,6 +25,7 @@ from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import Material
 from upnext.retrieval.off_policy.learner import OffPolicyLearner
 from upnext.retrieval.sequence.learner import SequenceLearner
+from upnext.retrieval.two_tower.learner import TwoTowerLearner
 from upnext.retrieval.variational.learner import VariationalLearner
 from upnext.retrieval.viewers import viewers_of
 from upnext.retrieval.word_index import WordIndex, texts_of_columns
@@ -32,6 +33,7 @@ from upnext.settings.settings import Settings
 
 SNAPSHOT = "snapshot.npz"
 EXPORT = "export"
+FINE_TUNED = ("two_tower", *(name for name in TRAINED if name != "content_profile"))
 
 
 def asked_for(settings: Settings) -> tuple[str, ...]:
@@ -50,7 +52,6 @@ class Asked:
 
     name: str
     settings: Settings
-    epochs: int | None = None  # None: as its settings say
     start_from: Mapping[str, Array] | None = None  # an earlier snapshot to go on from
 
 
@@ -59,9 +60,7 @@ def learn_generator(
 ) -> Mapping[str, Any]:
     """Trains a generator in `folder`, where a training that was cut off goes on, and exports it there."""
     settings = asked.settings
-    shared: dict[str, Any] = {"seed": settings.learn.seed, "device": settings.learn.device}
-    if asked.epochs is not None:
-        shared["epochs"] = asked.epochs
+    shared = {"seed": settings.learn.seed, "device": settings.learn.device}
     learner = learner_of(asked.name, settings.retrieval, shared, folder)
     said = learner.learn(material, progress=progress, resume=True, start_from=asked.start_from)
     write_checkpoint(folder / SNAPSHOT, learner.snapshot(), {})
@@ -75,6 +74,8 @@ def learner_of(
     """The learner of a trained generator, its settings with `shared` (seed, device, epochs) put in."""
     own = {key: value for key, value in shared.items() if key != "device"}  # no network, no device
     match name:
+        case "two_tower":
+            return TwoTowerLearner(config.two_tower.model_copy(update=shared), folder=folder)
         case "factorisation":
             return FactorisationLearner(config.factorisation.model_copy(update=own), folder=folder)
         case "warp":
@@ -91,10 +92,49 @@ def learner_of(
             raise AssertionError(f"no learner of generator {name!r}")
 
 
+def with_epochs(settings: Settings, epochs: int) -> Settings:
+    """The settings with so many passes of every generator."""
+    retrieval = settings.retrieval
+    changed = {
+        name: getattr(retrieval, name).model_copy(update={"epochs": epochs}) for name in FINE_TUNED
+    }
+    return settings.model_copy(update={"retrieval": retrieval.model_copy(update=changed)})
+
+
+def for_fine_tuning(settings: Settings) -> Settings:
+    """The settings with every generator's epochs and learning rate those of a fine-tuning.
+
+    Factorisation solves and has no rate; WARP keeps its own, as the sums of squares in its snapshot go on to shrink its steps."""
+    settings = with_epochs(settings, settings.learn.fine_tune_epochs)
+    changed: dict[str, Any] = {}
+    for name in ("two_tower", "sequence", "variational", "off_policy"):
+        config = getattr(settings.retrieval, name)
+        rate = config.learning_rate * settings.learn.fine_tune_rate
+        changed[name] = config.model_copy(update={"learning_rate": rate})
+    return settings.model_copy(update={"retrieval": settings.retrieval.model_copy(update=changed)})
+
+
 def snapshot_in(folder: Path) -> Mapping[str, Array]:
     """The weights that a trained generator's folder holds."""
     arrays, _ = read_checkpoint(folder / SNAPSHOT)
     return arrays
+
+
+def snapshots_in(folder: Path) -> Mapping[str, Mapping[str, Array]]:
+    """{generator: its weights} of a stage's folder: the two-tower network's lie in it, the others' below it."""
+    found = {"two_tower": snapshot_in(folder)}
+    return found | {n: snapshot_in(folder / n) for n in TRAINED if (folder / n).exists()}
+
+
+def examples_of(said: Mapping[str, Any]) -> int:
+    """What a training learned from, times the passes over it; 0 for what is computed without examples."""
+    counts = [said[name] for name in ("n_examples", "n_pairs", "n_actions") if name in said]
+    return int(sum(counts) * said.get("epochs", 1))
+
+
+def summed(*parts: Mapping[str, int]) -> dict[str, int]:
+    """{generator: examples} of several trainings together."""
+    return {name: sum(part[name] for part in parts) for name in parts[0]}
 
 
 def put_into_release(

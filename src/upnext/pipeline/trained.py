@@ -21,12 +21,15 @@ from upnext.retrieval.material import VideoCodes
 from upnext.retrieval.nearest import Embeds
 from upnext.retrieval.off_policy.generator import OffPolicyGenerator
 from upnext.retrieval.sequence.generator import SequenceGenerator
+from upnext.retrieval.two_tower.user_tower import UserTower
 from upnext.retrieval.variational.generator import VariationalGenerator
 
 
 def generator_of(name: str, folder: Path) -> Generator:
     """The generator that a training job exported under this name."""
     match name:
+        case "two_tower":
+            return UserTower(folder)
         case "factorisation":
             return FactorisationGenerator(folder)
         case "warp":

@@ -97,6 +97,12 @@ class LearnConfig(Section):
     refit_epochs: Annotated[int, Field(ge=1)] = Field(
         1, description="passes of the final refit, which takes the first pass's towers further"
     )
+    fine_tune_epochs: Annotated[int, Field(ge=1)] = Field(
+        1, description="passes of a fine-tuning over what came since the release"
+    )
+    fine_tune_rate: Annotated[float, Field(gt=0)] = Field(
+        0.5, description="of a fine-tuning: multiplies each network's learning rate"
+    )
     ranker_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.6,
         description="latest share of showings, at most, that the ranker learns from; generators of that pass see the rest",

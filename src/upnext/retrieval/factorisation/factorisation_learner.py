@@ -15,7 +15,7 @@ import numpy as np
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.protocols import NoProgress, Progress
 from upnext.core.randomness import key_of, rng_for
-from upnext.core.types import Array, Float32
+from upnext.core.types import Array, Float32, Int64
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.factorisation.config import FactorisationConfig
 from upnext.retrieval.factorisation.factorisation_export import Learned, export_factors
@@ -53,8 +53,10 @@ class FactorisationLearner:
         start_from: Mapping[str, Array] | None = None,
         stop_after: int | None = None,
     ) -> Mapping[str, float]:
-        """{"loss", "n_pairs", "epochs"} after config.epochs.
+        """{"loss", "n_pairs", "epochs"} after config.epochs; a fine-tuning's loss is NaN, it would cost more than the learning.
 
+        With material.since_us only viewers and videos with a showing since are solved, each from all of its pairs (stochastic gradients: all of
+        them); "n_pairs" then counts those of the rows that are solved, as a mean of both sides.
         stop_after ends after that many epochs (of a training that is to be resumed). Raises InvalidInput for no pairs, or for a checkpoint or a
         snapshot of other data or another config."""
         progress = progress or NoProgress()
@@ -64,6 +66,9 @@ class FactorisationLearner:
         if not len(pairs.item_id):
             raise expected("matrix factorisation", "at least 1 pair of viewer and video", 0)
         users, items = sides_of(pairs, material.n_items, Weighting.of(self.config))
+        rows = self._solved(material)
+        if rows is not None:
+            users, items = users.of_rows(rows[0]), items.of_rows(rows[1])
         self._learned_from = material, pairs
         self._state = self._started(material, pairs, start_from)
         digest = self._digest(pairs, material, start_from)
@@ -71,13 +76,25 @@ class FactorisationLearner:
         done = self._restore(digest) if resume else 0
         progress.start("matrix factorisation", n_epochs - done, "epochs")
         for epoch in range(done, min(n_epochs, stop_after or n_epochs)):
-            self._epoch(users, items, epoch)
+            self._epoch(users, items, rows, epoch)
             self._save(digest, epoch + 1)
             progress.advance(1)
         progress.done()
-        factors = self._state["user_factors"], self._state["item_factors"]
-        loss = loss_of(users, items, *factors, self.config.unobserved_weight)
-        return {"loss": loss, "n_pairs": len(pairs.item_id), "epochs": n_epochs}
+        loss = float("nan")
+        if not material.since_us:
+            factors = self._state["user_factors"], self._state["item_factors"]
+            loss = loss_of(users, items, *factors, self.config.unobserved_weight)
+        n_pairs = (len(users.column) + len(items.column)) // 2
+        return {"loss": loss, "n_pairs": n_pairs, "epochs": n_epochs}
+
+    def _solved(self, material: Material) -> tuple[Int64, Int64] | None:
+        """(viewers, videos) whose factors a fine-tuning solves; None: all."""
+        if not material.since_us or self.config.solver == "sgd":
+            return None
+        is_new = material.showings.time_us >= material.since_us
+        return np.unique(material.showings.user[is_new]), np.unique(
+            material.showings.item_id[is_new]
+        )
 
     def _started(
         self, material: Material, pairs: Interactions, start_from: Mapping[str, Array] | None
@@ -102,19 +119,24 @@ class FactorisationLearner:
             state |= {"user_sums": first_sums(users), "item_sums": first_sums(items)}
         return state
 
-    def _epoch(self, users: Side, items: Side, epoch: int) -> None:
-        """Viewers from videos, then videos from viewers; in place."""
+    def _epoch(
+        self, users: Side, items: Side, rows: tuple[Int64, Int64] | None, epoch: int
+    ) -> None:
+        """Viewers from videos, then videos from viewers; in place. rows: which of both the sides are, None for all."""
         c, state = self.config, self._state
         factors = state["user_factors"], state["item_factors"]
         if c.solver == "sgd":
             sums, key = (state["user_sums"], state["item_sums"]), key_of("sgd", c.seed, epoch)
             sgd_epoch(users, items, factors, sums, c.unobserved_weight, c.learning_rate, key)
             return
-        for side, own, other in ((users, *factors), (items, *factors[::-1])):
+        for at, side, whole, other in ((0, users, *factors), (1, items, *factors[::-1])):
+            own = whole if rows is None else whole[rows[at]]
             if c.solver == "cg":
                 solve_by_cg(side, other, c.unobserved_weight, own, c.cg_steps, c.threads)
             else:
                 solve_by_blocks(side, other, c.unobserved_weight, own, c.block_size, c.threads)
+            if rows is not None:
+                whole[rows[at]] = own
 
     def _digest(
         self, pairs: Interactions, material: Material, start_from: Mapping[str, Array] | None
@@ -127,7 +149,7 @@ class FactorisationLearner:
         }
         return checksum_of({
             **parts, "config": config, "keys": self._state["user_keys"],
-            "n_items": np.array([material.n_items]),
+            "n_items": np.array([material.n_items]), "since": np.array([material.since_us]),
             **{f"from:{name}": array for name, array in (start_from or {}).items()},
         })  # fmt: skip
 

@@ -59,6 +59,15 @@ class Side:
     def __len__(self) -> int:
         return len(self.ridge)
 
+    def of_rows(self, rows: Int64) -> Side:
+        """The rows int64[s] alone, in their order."""
+        n = np.diff(self.start)[rows]
+        start = np.concatenate([[0], np.cumsum(n)]).astype(np.int64)
+        place = np.arange(start[-1]) + np.repeat(self.start[rows] - start[:-1], n)
+        return Side(
+            start, self.column[place], self.extra[place], self.pull[place], self.ridge[rows]
+        )
+
 
 def sides_of(pairs: Interactions, n_items: int, weighting: Weighting) -> tuple[Side, Side]:
     """(viewers, videos) as the solvers read them."""

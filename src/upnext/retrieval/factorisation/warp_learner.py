@@ -16,7 +16,7 @@ import numpy as np
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.protocols import NoProgress, Progress
 from upnext.core.randomness import key_of, rng_for
-from upnext.core.types import Array
+from upnext.core.types import Array, Int64
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.factorisation.config import WarpConfig
 from upnext.retrieval.factorisation.content_map import content_map, with_one
@@ -55,28 +55,32 @@ class WarpLearner:
     ) -> Mapping[str, float]:
         """{"loss", "outranked", "n_pairs", "epochs"}: of the last pass, the mean loss of a positive and the share that a negative outranked.
 
+        start_from with material.since_us: only viewers who were shown something since learn, from all their positives.
         stop_after ends after that many epochs (of a training that is to be resumed). Raises InvalidInput for no viewer with two positives, or for
         a checkpoint or a snapshot of other data or another config."""
         progress = progress or NoProgress()
         positives = self._positives(material)
         n_pairs = len(positives.item_id)
+        active = _active(material)
         if np.diff(positives.start).max(initial=0) < 2:
             raise expected("WARP", "a viewer with at least 2 positive videos", n_pairs)
         self._material = material
         self._n_viewers = np.bincount(positives.item_id, minlength=material.n_items)
         self._state = self._started(material.n_items, start_from)
-        digest = self._digest(positives, start_from)
+        digest = self._digest(positives, active, start_from)
         n_epochs = self.config.epochs
         done = self._restore(digest) if resume else 0
-        progress.start("WARP", (n_epochs - done) * n_pairs, "positives")
+        n_learned = max(1, int(np.diff(positives.start)[active].sum()))
+        progress.start("WARP", (n_epochs - done) * n_learned, "positives")
         outranked, loss = 0, float("nan")
         for epoch in range(done, min(n_epochs, stop_after or n_epochs)):
-            outranked, loss = self._epoch(positives, epoch)
+            outranked, loss = self._epoch(positives, active, epoch)
             self._save(digest, epoch + 1)
-            progress.advance(n_pairs, loss=loss / n_pairs)
+            progress.advance(n_learned, loss=loss / n_learned)
         progress.done()
         return {
-            "loss": loss / n_pairs, "outranked": outranked / n_pairs, "n_pairs": n_pairs, "epochs": n_epochs,
+            "loss": loss / n_learned, "outranked": outranked / n_learned, "n_pairs": n_learned,
+            "epochs": n_epochs,
         }  # fmt: skip
 
     def _positives(self, material: Material) -> Interactions:
@@ -111,10 +115,10 @@ class WarpLearner:
         state["sums"][:, :n_earlier] = start_from["sums"]
         return state
 
-    def _epoch(self, positives: Interactions, epoch: int) -> tuple[int, float]:
-        """(positives outranked, sum of losses)."""
+    def _epoch(self, positives: Interactions, active: Int64, epoch: int) -> tuple[int, float]:
+        """(positives outranked, sum of losses) of the viewers active int64[a]."""
         c, state = self.config, self._state
-        order = rng_for("warp", c.seed, epoch).permutation(len(positives.start) - 1)
+        order = rng_for("warp", c.seed, epoch).permutation(active)
         outranked, loss = warp_epoch(
             order, positives.start, positives.item_id, positives.confidence,
             state["inputs"], state["items"], state["sums"], harmonic(len(state["items"])),
@@ -123,11 +127,13 @@ class WarpLearner:
         )  # fmt: skip
         return int(outranked), float(loss)
 
-    def _digest(self, positives: Interactions, start_from: Mapping[str, Array] | None) -> str:
+    def _digest(
+        self, positives: Interactions, active: Int64, start_from: Mapping[str, Array] | None
+    ) -> str:
         config = np.frombuffer(self.config.model_dump_json().encode(), np.uint8)
         return checksum_of({
             "start": positives.start, "item": positives.item_id, "weight": positives.confidence,
-            "config": config, "n_items": np.array([len(self._n_viewers)]),
+            "config": config, "n_items": np.array([len(self._n_viewers)]), "active": active,
             **{f"from:{name}": array for name, array in (start_from or {}).items()},
         })  # fmt: skip
 
@@ -185,3 +191,11 @@ class WarpLearner:
         if self._material is None:
             raise InvalidInput("WARP: learn before you export")
         return self._material
+
+
+def _active(material: Material) -> Int64:
+    """int64[a]: the rows of viewers who were shown something at or after since_us; all of them where that is 0."""
+    showings = material.showings
+    if not material.since_us:
+        return np.arange(len(showings.user_ids))
+    return np.unique(showings.user[showings.time_us >= material.since_us])

@@ -14,7 +14,7 @@ from torch.nn import functional
 from upnext.core.protocols import Progress
 from upnext.core.types import Bool, Float32
 from upnext.features.showings import Showings
-from upnext.retrieval.off_policy.histories import Batch, HistoryReader
+from upnext.retrieval.off_policy.histories import Batch, HistoryReader, actions_of
 from upnext.retrieval.off_policy.network import OffPolicyNetwork
 from upnext.retrieval.off_policy.weights import action_weights, self_normalised, top_k_factor
 from upnext.retrieval.softmax import Proposal
@@ -46,7 +46,9 @@ class Epochs:
         self._n_items = len(network.features)
         counts = np.bincount(showings.item_id[logged.is_action], minlength=self._n_items)
         share = (counts / counts.sum()).astype(np.float32)
-        self._trained = torch.from_numpy(counts > 0)
+        known = actions_of(showings, network.config)  # a fine-tuning's are the latest of them
+        shown = np.bincount(showings.item_id[known], minlength=self._n_items)
+        self._trained = torch.from_numpy(shown > 0)
         self._share = torch.from_numpy(share).to(self._device)
 
     def run(

@@ -124,9 +124,11 @@ class HistoryReader:
         return context
 
 
-def actions_of(showings: Showings, config: OffPolicyConfig) -> Bool:
-    """bool[m]: what there is to learn from: the first showing of a video to its viewer, as serving passes over what was seen."""
-    chosen = is_first_showing(showings)
+def actions_of(showings: Showings, config: OffPolicyConfig, since_us: int = 0) -> Bool:
+    """bool[m]: what there is to learn from: the first showing of a video to its viewer, as serving passes over what was seen.
+
+    since_us: none of earlier showings."""
+    chosen = is_first_showing(showings) & (showings.time_us >= since_us)
     return chosen if config.label_histories else chosen & (showings.time_us > 0)
 
 

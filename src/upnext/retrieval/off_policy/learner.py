@@ -57,12 +57,12 @@ class OffPolicyLearner:
         """Figures of the last epoch: "loss" of the policy, "propensity_loss" (nats an action), "mean_weight" (E[u / beta], 1 if the
         propensities are right), "effective_share" of the actions under those weights, "n_actions", "n_rewarded", "epochs".
 
-        start_from: a snapshot to fine-tune; videos may have come since. stop_after ends a training that is to be resumed.
+        start_from: a snapshot to fine-tune on what was shown at or after material.since_us; videos may have come since. stop_after ends a training that is to be resumed.
         Raises InvalidInput for fewer than two actions, no reward at all, or a checkpoint of other data or another config."""
         progress = progress or NoProgress()
         if int(material.showings.item_id.max(initial=-1)) >= material.n_items:
             raise expected("showings", f"videos below {material.n_items}", "a later one")
-        is_action = actions_of(material.showings, self.config)
+        is_action = actions_of(material.showings, self.config, material.since_us)
         reward = rewards_of(material, self.config.reward)
         n_rewarded = int((is_action & (np.nan_to_num(reward) != 0)).sum())
         if int(is_action.sum()) < 2 or not n_rewarded:
@@ -70,7 +70,7 @@ class OffPolicyLearner:
             raise expected("off-policy training", "2 showings and a reward at least", found)
         logged = Logged(is_action, reward, self._propensities(material))
         network, optimisers = self._built(material, start_from)
-        digest = self._digest(material)
+        digest = self._digest(material, start_from)
         done = self._restore(network, optimisers, digest) if resume else 0
         reader = HistoryReader(material, is_action, self.config)
         epochs = Epochs(network, reader, logged, material.showings)
@@ -131,17 +131,18 @@ class OffPolicyLearner:
             torch.optim.SparseAdam(network.tables(), lr=config.learning_rate),
         ]
 
-    def _digest(self, material: Material) -> str:
+    def _digest(self, material: Material, start_from: Mapping[str, Array] | None) -> str:
         showings, config = material.showings, self.config.model_dump_json()
         arrays: dict[str, Array] = {
             "item": showings.item_id, "user": showings.user, "time": showings.time_us,
             "flags": showings.flags, "watch": showings.watch_s, "content": material.content,
             "premium": material.videos.is_premium,
             "config": np.frombuffer(config.encode(), np.uint8),
+            "since": np.array(material.since_us),
         }  # fmt: skip
         if showings.propensity is not None:
             arrays["propensity"] = showings.propensity
-        return checksum_of(arrays)
+        return checksum_of({**arrays, **{f"start:{n}": a for n, a in (start_from or {}).items()}})
 
     def _save(
         self,

@@ -94,7 +94,8 @@ class SequenceReader:
         self._showings, self._config = material.showings, config
         self._encoder: ContextEncoder = material.context
         self._duration_s = material.videos.duration_s
-        self.is_target, self.weight = targets_of(material.showings, config)
+        self._since_us = material.since_us
+        self.is_target, self.weight = targets_of(material.showings, config, material.since_us)
         self._n_before = np.concatenate([[0], np.cumsum(self.is_target)])
         self._before = strictly_before(material.showings)
         self._instant = recent.at(material.showings.time_us)
@@ -108,12 +109,16 @@ class SequenceReader:
     def epoch(self, number: int) -> Iterator[SequenceBatch]:
         """The batches of epoch `number`: cuts and order depend on the seed and the number alone."""
         rng = rng_for("sequence", self._config.seed, number)
-        first, n = _windows(self._first, self._n, self._config.length + 1, rng)
+        size = self._config.length + 1
+        if self._since_us:  # the newest rows with the most before them, the same in every epoch
+            first, n = _latest(self._first, self._n, size)
+        else:
+            first, n = _windows(self._first, self._n, size, rng)
         has_targets = self._n_before[first + n] > self._n_before[first]
         first, n = first[has_targets], n[has_targets]
         order = np.argsort(n + rng.uniform(0, NOISE, len(n)), kind="stable")
-        size = self._config.batch_size
-        groups = [order[start : start + size] for start in range(0, len(order), size)]
+        step = self._config.batch_size
+        groups = [order[start : start + step] for start in range(0, len(order), step)]
         for group in rng.permutation(len(groups)):
             chosen = groups[group]
             batch = self.batch(first[chosen], n[chosen])
@@ -171,8 +176,10 @@ class SequenceReader:
         return rows[place]
 
 
-def targets_of(showings: Showings, config: SequenceConfig) -> tuple[Bool, Float32]:
-    """(which rows are to be found bool[m], weights float32[m] with mean 1 over those)."""
+def targets_of(
+    showings: Showings, config: SequenceConfig, since_us: int = 0
+) -> tuple[Bool, Float32]:
+    """(which rows are to be found bool[m], weights float32[m] with mean 1 over those); since_us: rows of earlier showings are not."""
     is_timed = showings.time_us > 0
     weight = np.ones(len(showings))
     weight[(showings.flags & np.uint16(Flag.RELEVANT)) != 0] = config.relevant_weight
@@ -182,6 +189,8 @@ def targets_of(showings: Showings, config: SequenceConfig) -> tuple[Bool, Float3
         time_us = np.where(is_timed, showings.time_us, oldest - DAY_US)
         weight *= np.exp2(-(newest - time_us) / DAY_US / config.half_life_d)
     is_target = weight > 0
+    if since_us:
+        is_target &= showings.time_us >= since_us
     if config.exclude_seen:
         is_target &= is_first_showing(showings)
     mean = weight[is_target].mean() if is_target.any() else 1.0
@@ -197,6 +206,15 @@ def _windows(first: Int64, n: Int64, size: int, rng: np.random.Generator) -> tup
     end = np.minimum(n[user], offset[user] + number * size)
     kept = (end - start >= 2) | (start == 0)
     return (first[user] + start)[kept], (end - start)[kept]
+
+
+def _latest(first: Int64, n: Int64, size: int) -> tuple[Int64, Int64]:
+    """_windows with the last one of each user whole: whatever is short is the first."""
+    pieces = -(-n // size)
+    user, number = _spread(pieces)
+    end = n[user] - (pieces[user] - 1 - number) * size
+    start = np.maximum(end - size, 0)
+    return first[user] + start, end - start
 
 
 def _spread(n: Int64) -> tuple[Int64, Int64]:

@@ -65,8 +65,8 @@ class SequenceLearner:
     ) -> Mapping[str, float]:
         """{"loss", "n_examples", "epochs"} after the configured epochs.
 
-        resume goes on from the folder's checkpoint where there is one. start_from: an earlier snapshot, to fine-tune; videos may have come
-        since. stop_after ends after that many epochs (of a training that is to be resumed).
+        resume goes on from the folder's checkpoint where there is one. start_from: an earlier snapshot, to fine-tune on what was shown at or
+        after material.since_us; videos may have come since. stop_after ends after that many epochs (of a training that is to be resumed).
         Raises InvalidInput for no targets, or for a checkpoint of other data or another config."""
         progress = progress or NoProgress()
         recent = recent_of(material.showings, material.n_items, self.config.popularity_days)
@@ -77,7 +77,7 @@ class SequenceLearner:
         if start_from is not None:
             self.restore(start_from)
         optimisers = _optimisers(network, self.config)
-        digest = self._digest(material)
+        digest = self._digest(material, start_from)
         done = self._restore(optimisers, digest) if resume else 0
         objective = self._objective(reader)
         n_epochs = self.config.epochs
@@ -159,13 +159,15 @@ class SequenceLearner:
             progress.advance(len(batch.target), loss=total / n_seen)
         return total / max(1, n_seen)
 
-    def _digest(self, material: Material) -> str:
+    def _digest(self, material: Material, start_from: Mapping[str, Array] | None) -> str:
         config = np.frombuffer(self.config.model_dump_json().encode(), np.uint8)
         showings = material.showings
-        data = {"item": showings.item_id, "user": showings.user, "time": showings.time_us}
-        return checksum_of(
-            {**data, "flags": showings.flags, "content": material.content, "config": config}
-        )
+        data: dict[str, Array] = {
+            "item": showings.item_id, "user": showings.user, "time": showings.time_us,
+            "flags": showings.flags, "content": material.content, "config": config,
+            "since": np.array(material.since_us),
+        }  # fmt: skip
+        return checksum_of({**data, **{f"start:{n}": a for n, a in (start_from or {}).items()}})
 
     def _save(self, optimisers: list[torch.optim.Optimizer], digest: str, epochs: int) -> None:
         if self._folder is None:

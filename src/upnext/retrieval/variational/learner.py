@@ -62,12 +62,12 @@ class VariationalLearner:
     ) -> Mapping[str, float]:
         """{"loss", "kl_viewer", "kl_video", "n_examples", "epochs"} after the configured epochs; divergences are means per example, unweighted.
 
-        resume goes on from the folder's checkpoint when there is one. start_from: an earlier snapshot, to fine-tune on these showings alone;
-        videos may have come since. stop_after ends after that many epochs (of a training that is to be resumed).
+        resume goes on from the folder's checkpoint when there is one. start_from: an earlier snapshot, to fine-tune on what was shown at or
+        after material.since_us; videos may have come since. stop_after ends after that many epochs (of a training that is to be resumed).
         Raises InvalidInput for no examples, for a snapshot of other shapes, or for a checkpoint of other data or another config."""
         progress = progress or NoProgress()
         cut = as_two_tower(self.config)
-        labels = labels_of(material.showings, cut)
+        labels = labels_of(material.showings, cut, material.since_us)
         if len(labels) < 2:
             raise expected("variational training", "at least 2 examples", len(labels))
         if int(material.showings.item_id.max()) >= material.n_items:
@@ -188,6 +188,7 @@ class VariationalLearner:
         data: dict[str, Array] = {
             "item": showings.item_id, "user": showings.user, "time": showings.time_us,
             "flags": showings.flags, "content": material.content, "config": config,
+            "since": np.array(material.since_us),
         }  # fmt: skip
         return checksum_of({**data, **{f"start:{n}": a for n, a in (start_from or {}).items()}})
 
