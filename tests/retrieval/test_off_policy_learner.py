@@ -122,13 +122,14 @@ def test_a_later_reward_changes_no_propensity():
         log.user, log.item_id, log.time_us, flags=log.flags | Flag.LIKE, propensity=log.propensity
     )
     learner = OffPolicyLearner(ARMS)
-    before, after = (learner._propensities(material_from(s, 5)) for s in (log, late))
+    every = np.ones(200, bool)
+    before, after = (learner._propensities(material_from(s, 5), every) for s in (log, late))
     assert np.array_equal(before, after)
     counts = OffPolicyLearner(ARMS.model_copy(update={"correction": "counts"}))
     without = [
         showings_from(s.user, s.item_id, s.time_us, flags=s.flags) for s in (log, late)
     ]  # fmt: skip
-    assert np.array_equal(*(counts._propensities(material_from(s, 5)) for s in without))
+    assert np.array_equal(*(counts._propensities(material_from(s, 5), every) for s in without))
 
 
 N_ITEMS, N_TASTES = 30, 3

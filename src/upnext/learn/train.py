@@ -27,7 +27,6 @@ import torch
 
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
-from upnext.content.encoder import ContentEncoder, fit_content
 from upnext.content.reduction import Reduction
 from upnext.core.clock import DAY_US, HOUR_US
 from upnext.core.columns import VIDEO_STATUSES
@@ -42,8 +41,7 @@ from upnext.features.counters import CounterTable
 from upnext.features.showings import Showings, showings_of
 from upnext.features.slate_context import slate_slots
 from upnext.learn.blend import fit_blend
-from upnext.learn.cbow import learn_tag_vectors
-from upnext.learn.export_text import title_encoder
+from upnext.learn.catalog_content import learn_content
 from upnext.learn.generators import (
     Asked,
     asked_for,
@@ -186,24 +184,14 @@ class Training:
 
     def _content(self, folder: Path) -> Mapping[str, Any]:
         """Fits and saves the content encoder, the catalogue's content vectors and their leading components."""
-        config, seed = self._settings.content, self._settings.learn.seed
-        videos = self._view.table()
-        titles = [title or "" for title in videos.column("title").to_pylist()]
-        text = title_encoder(
-            config.text_model, titles, folder / "text", size=config.text_size, seed=seed
-        )
-        names = [self._view.value_of("tag", code) for code in range(self._view.n_codes("tag"))]
-        tags = learn_tag_vectors(
-            self._view.tags[: len(titles)], names, size=config.tag_size, seed=seed,
+        vectors = learn_content(
+            self._view, self._settings.content, folder, seed=self._settings.learn.seed,
             progress=self._progress,
         )  # fmt: skip
-        encoder: ContentEncoder = fit_content(videos, text, tags)
-        encoder.save(folder / "content")
-        vectors = encoder.encode_table(videos)
         np.save(folder / "vectors.npy", vectors)
         np.save(folder / "described.npy", self._view.status[: len(vectors)] != UNKNOWN)
         Reduction.fit(vectors, STATIC_SIZE).save(folder / "reduction.npz")
-        save_words(videos, self._settings, folder / "words")
+        save_words(self._view.table(), self._settings, folder / "words")
         return {"size": int(vectors.shape[1]), "n_videos": len(vectors)}
 
     def _generators(
