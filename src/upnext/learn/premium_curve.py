@@ -15,7 +15,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Protocol
 
 import numpy as np
@@ -41,7 +40,6 @@ from upnext.evaluate.window import Window
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.material import Material
 from upnext.retrieval.off_policy.config import OffPolicyConfig
-from upnext.retrieval.off_policy.generator import OffPolicyGenerator
 from upnext.retrieval.off_policy.learner import CHECKPOINT, OffPolicyLearner
 
 
@@ -172,11 +170,7 @@ def _vectors(
     """(float32[u, d] of the queries, float32[n_items, d]) of a generator trained with these settings in a folder of its own."""
     learner = OffPolicyLearner(config, folder=folder)
     learner.learn(material, progress=progress, resume=(folder / CHECKPOINT).exists())
-    with TemporaryDirectory() as name:
-        learner.export(Path(name))
-        generator = OffPolicyGenerator(Path(name))
-        items = np.load(Path(name) / "item_vectors.npy")
-        return np.concatenate([generator.vectors(query) for query in queries]), items
+    return learner.vectors(queries)
 
 
 def _worth(

@@ -7,7 +7,7 @@ with nothing that is learned. Order, dropout and negatives are functions of seed
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +16,14 @@ import torch
 
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.protocols import NoProgress, Progress
-from upnext.core.types import Array, Bool, Float32
+from upnext.core.types import Array, Bool, Float32, Query
 from upnext.features.context import ContextEncoder
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.material import Material
 from upnext.retrieval.off_policy.config import OffPolicyConfig
 from upnext.retrieval.off_policy.epochs import FIGURES, Epochs, Logged, Shares
-from upnext.retrieval.off_policy.export import export_network
+from upnext.retrieval.off_policy.export import Serving, all_items, export_network
+from upnext.retrieval.off_policy.generator import viewer_inputs
 from upnext.retrieval.off_policy.histories import HistoryReader, actions_of
 from upnext.retrieval.off_policy.network import OffPolicyNetwork
 from upnext.retrieval.off_policy.propensities import counted_propensities, shares_of
@@ -32,6 +33,7 @@ from upnext.retrieval.training import device_of
 
 CHECKPOINT: Final = "off_policy.npz"
 FORMAT: Final = 1
+VIEWERS: Final = 512  # at a time
 
 
 class OffPolicyLearner:
@@ -97,6 +99,30 @@ class OffPolicyLearner:
         network.eval().cpu()
         export_network(network, self._encoder, checksum_of(self.snapshot()), folder)
         network.to(self._device)
+
+    @torch.no_grad()
+    def vectors(self, queries: Sequence[Query]) -> tuple[Float32, Float32]:
+        """(float32[u, d] of the queries' viewers, float32[n_items, d]): what the exported files say, many viewers at a time.
+
+        Raises InvalidInput before learn."""
+        network, config = self._learned().eval().cpu(), self.config
+        assert self._encoder is not None
+        inputs, items = all_items(network)
+        asked: list[dict[str, Float32]] = []
+        for query in queries:
+            history = query.user.history.last(config.n_history)
+            history = history.where(history.item_id < len(items))
+            asked.append(viewer_inputs(query, history, inputs[history.item_id], self._encoder))
+        found = np.zeros((len(asked), config.embedding_size), np.float32)
+        length = np.array([len(one["steps"]) for one in asked], np.int64)
+        for n in np.unique(length).tolist():
+            place = np.flatnonzero(length == n)
+            for part in np.array_split(place, -(-len(place) // VIEWERS)):
+                rows = [asked[i] for i in part.tolist()]
+                columns = [np.stack([one[name] for one in rows]) for name in rows[0]]
+                found[part] = Serving(network)(*map(torch.from_numpy, columns)).numpy()
+        network.to(self._device)
+        return found, items
 
     def shares(self, material: Material) -> Iterator[Shares]:
         """What the policy and the propensity head make of every action of a material, trained on or not, among all of its videos.
