@@ -40,7 +40,7 @@ from upnext.learn.instants import instants_of
 from upnext.learn.job import Began
 from upnext.learn.train import Training
 from upnext.learn.train_report import TrainReport
-from upnext.pipeline.assemble import assemble, bring_later
+from upnext.pipeline.assemble import Parts, assemble, bring_later
 from upnext.pipeline.blend import COLUMNS
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.ranking.tasks import TASKS

@@ -122,13 +122,14 @@ def test_a_later_reward_changes_no_propensity():
         log.user, log.item_id, log.time_us, flags=log.flags | Flag.LIKE, propensity=log.propensity
     )
     learner = OffPolicyLearner(ARMS)
-    before, after = (learner._propensities(material_from(s, 5)) for s in (log, late))
+    every = np.ones(200, bool)
+    before, after = (learner._propensities(material_from(s, 5), every) for s in (log, late))
     assert np.array_equal(before, after)
     counts = OffPolicyLearner(ARMS.model_copy(update={"correction": "counts"}))
     without = [
         showings_from(s.user, s.item_id, s.time_us, flags=s.flags) for s in (log, late)
     ]  # fmt: skip
-    assert np.array_equal(*(counts._propensities(material_from(s, 5)) for s in without))
+    assert np.array_equal(*(counts._propensities(material_from(s, 5), every) for s in without))
 
 
 N_ITEMS, N_TASTES = 30, 3
@@ -187,7 +188,7 @@ def test_served_vectors_are_those_of_training(served):
             torch.nn.functional.pad(torch.from_numpy(batch.steps), pad),
         )[batch.window, batch.n_before]
         wanted = network.viewer(states, torch.from_numpy(batch.context)).numpy()
-    s = material.showings
+    s, asked = material.showings, []
     for place in np.flatnonzero(batch.n_before >= 0)[::5]:
         row, n = batch.row[place], batch.n_before[place]
         own = slice(row - n, row)
@@ -196,6 +197,11 @@ def test_served_vectors_are_those_of_training(served):
         query.user.history.watch_s[:] = s.watch_s[own]
         object.__setattr__(query.request, "time_us", int(s.time_us[row]))
         assert np.allclose(generator.vectors(query)[0], wanted[place], atol=1e-5)
+        asked.append(query)
+    viewers, items = learner.vectors([*asked, query_of()])  # without files, of all lengths at once
+    assert np.array_equal(items, videos)
+    for query, vector in zip([*asked, query_of()], viewers, strict=True):
+        assert np.allclose(generator.vectors(query)[0], vector, atol=1e-5)
     assert generator.embedding_size == videos.shape[1] == TASTES.embedding_size
 
 

@@ -69,13 +69,19 @@ def test_counts_are_shares_of_their_own_window_smoothed_to_the_whole_log():
     ]
     showings = showings_from(np.arange(8), [0, 0, 0, 1, 2, 2, 2, 2], time_us)
     config = SMALL.model_copy(update={"count_smoothing": 4.0})
-    share = shares_of(showings, 4)
+    share = shares_of(showings.item_id, 4)
     assert share.sum() == pytest.approx(1)
     assert share[:3] == pytest.approx((np.array([3, 1, 4]) + 0.25) / 9)
-    got = counted_propensities(showings, 4, config)
+    every = np.ones(8, bool)
+    got = counted_propensities(showings, every, 4, config)
     assert got[[0, 3, 4]] == pytest.approx((np.array([3, 1, 4]) + 4 * share[:3]) / 8)
     whole = config.model_copy(update={"count_window_h": 1e6})
-    assert got[0] > 1.2 * counted_propensities(showings, 4, whole)[0]
+    assert got[0] > 1.2 * counted_propensities(showings, every, 4, whole)[0]
+    # rows that are no actions say nothing of the choice: here the second day is left out
+    first_day = np.arange(8) < 4
+    of_actions = counted_propensities(showings, first_day, 4, config)
+    assert of_actions[:4] == pytest.approx([(3 + 4 * 3.25 / 5) / 8] * 3 + [(1 + 4 * 1.25 / 5) / 8])
+    assert np.isnan(of_actions[4:]).all()
 
 
 def test_the_propensity_heads_loss_gives_the_state_and_the_policy_no_gradient():

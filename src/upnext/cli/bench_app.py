@@ -267,3 +267,23 @@ def bench_rewards(
 
     plan = Plan(world, videos, viewers, days, days=days)
     run(plan, seeds, as_json, *consoles())
+
+
+@bench_app.command("corrections")
+def bench_corrections(
+    world: Annotated[
+        str, typer.Option(help="A named world, see `upnext simulate --list`.")
+    ] = "everyday",
+    viewers: Annotated[int, typer.Option(help="Viewers of the log.")] = 1_500,
+    videos: Annotated[int, typer.Option(help="Videos of the world.")] = 150,
+    strength: Annotated[
+        float, typer.Option(min=0.0, help="How skewed the log is; 0: slots filled by chance.")
+    ] = 1.5,
+    seeds: Annotated[int, typer.Option(help="Worlds, of seeds 0, 1 and so on.")] = 3,
+    as_json: Json = False,
+) -> None:
+    """A skewed log of a world with known truth: what policies trained with and without propensities are worth."""
+    from upnext.cli.bench_corrections import run
+    from upnext.simulate.correction_study import Plan
+
+    run(Plan(world, videos, viewers, strength=strength), seeds, as_json, *consoles())

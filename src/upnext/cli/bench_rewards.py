@@ -10,8 +10,11 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from upnext.cli.installed import need_torch
+from upnext.cli.paired import sentence
 from upnext.cli.progress import RichProgress
-from upnext.core.errors import InvalidInput, expected
+from upnext.core.errors import expected
+from upnext.evaluate.student import student
 from upnext.simulate.reward_study import Kept, Plan, study
 
 _COLUMNS = {
@@ -22,23 +25,41 @@ _COLUMNS = {
 
 
 def run(plan: Plan, seeds: int, as_json: bool, out: Console, err: Console) -> None:
-    """Plays the study for seeds from plan.seed on and prints means, with the smallest and the largest of the seeds."""
+    """Plays the study for seeds from plan.seed on and prints means, with the smallest and the largest of the seeds, and a verdict."""
     if seeds < 1:
         raise expected("--seeds", "at least 1", seeds)
-    try:
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise InvalidInput(
-            f"bench rewards needs the train extra: pip install 'upnext[train]' ({error})"
-        ) from error
+    need_torch("bench rewards")
     found = [
         study(replace(plan, seed=plan.seed + i), progress=RichProgress(err)) for i in range(seeds)
     ]
     if as_json:
         said = [[asdict(line) for line in lines] for lines in found]
-        out.file.write(json.dumps({"plan": asdict(plan), "seeds": said}) + "\n")
+        text = json.dumps({"plan": asdict(plan), "seeds": said, "verdict": verdict(found)})
+        out.file.write(text + "\n")
         return
     out.print(_table(plan, found))
+    for line in verdict(found):
+        out.print(line, highlight=False)
+
+
+def verdict(found: Sequence[Sequence[Kept]]) -> list[str]:
+    """A sentence per reward on the share who come back the next day, seed by seed less that under the immediate one, and one on all of them.
+
+    found: the lines of each seed, of which the first two are chance and the immediate reward."""
+    lines, beaten = [], []
+    for row in zip(*(seed[2:] for seed in found), strict=True):
+        name = row[0].reward
+        gain = student(
+            np.array([kept.return_d1 - seed[1].return_d1 for kept, seed in zip(row, found)])
+        )
+        lines.append(sentence(name, "back next day", gain, found[0][1].reward))
+        if not gain.low > 0:
+            beaten.append(name)
+    whole = f"not shown for {', '.join(beaten)}" if beaten else "holds"
+    return [
+        *lines,
+        f"delayed and incremental rewards keep more viewers than the immediate one: {whole}",
+    ]
 
 
 def _table(plan: Plan, found: Sequence[Sequence[Kept]]) -> Table:

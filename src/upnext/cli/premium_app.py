@@ -34,9 +34,9 @@ def premium_curve(
         float | None, typer.Option(help="Or: such a share of the creators, drawn by chance.")
     ] = None,
     seed: Annotated[int, typer.Option(help="With --premium-share: of that draw.")] = 0,
-    plot: Annotated[
-        Path | None, typer.Option(help="Also draw the curve into this .png, .svg or .pdf.")
-    ] = None,
+    out: Annotated[
+        Path, typer.Option(help="Gets curve.png and curve.json; weights done there are kept.")
+    ] = Path("premium-curve"),
     config: Config = None,
     as_json: Json = False,
 ) -> None:
@@ -44,5 +44,5 @@ def premium_curve(
     from upnext.cli.premium_curve import Asked, Premium, run
 
     premium = Premium(premium_tag or (), premium_creator or (), premium_share, seed)
-    asked = Asked(since, until, weights, at, users, premium, plot, config, as_json)
+    asked = Asked(since, until, weights, at, users, premium, out, config, as_json)
     run(asked, *consoles())

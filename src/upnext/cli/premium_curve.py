@@ -1,4 +1,4 @@
-"""`upnext premium-curve`: recall against the share of premium videos in the lists, as a table and a plot."""
+"""`upnext premium-curve`: recall against the share of premium videos in the lists, as a table, JSON and a plot."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from rich.console import Console
 from rich.table import Table
 
+from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
 from upnext.cli.opened import readers
 from upnext.cli.progress import RichProgress
@@ -19,18 +21,23 @@ from upnext.content.encoder import ContentEncoder
 from upnext.core.clock import DAY_US
 from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import InvalidInput, expected
+from upnext.core.protocols import Progress
 from upnext.core.randomness import rng_for
-from upnext.core.types import Bool, Estimate
+from upnext.core.types import Bool, Estimate, Float32
 from upnext.evaluate.split import instant_us
 from upnext.evaluate.window import Window
+from upnext.events.log import SqliteEventLog
 from upnext.features.context import ContextEncoder
 from upnext.features.showings import showings_of
 from upnext.features.slate_context import slate_slots
 from upnext.retrieval.material import Material, VideoCodes
-from upnext.settings.settings import load
+from upnext.settings.settings import Settings, load
 
 if TYPE_CHECKING:
     from upnext.learn.premium_curve import Point
+
+PLOT: Final = "curve.png"
+FIGURES: Final = "curve.json"
 
 
 @dataclass(frozen=True)
@@ -53,7 +60,7 @@ class Asked:
     at: int
     users: int
     premium: Premium
-    plot: Path | None
+    folder: Path
     config: Path | None
     as_json: bool
 
@@ -64,52 +71,92 @@ def run(asked: Asked, out: Console, err: Console) -> None:
     for name, value in (("--at", asked.at), ("--users", asked.users)):
         if value < 1:
             raise expected(name, "at least 1", value)
-    if asked.plot is not None:
-        _check_plot(asked.plot)
-    settings = load(asked.config)
+    _check_installed()
+    import torch
+
+    from upnext.learn.premium_curve import Judged, premium_curve, verdict
+    from upnext.learn.stages import vocabulary_of
+
+    settings, progress = load(asked.config), RichProgress(err)
+    torch.set_num_threads(settings.learn.threads or torch.get_num_threads())
     view, log, releases = readers(settings)
-    current = releases.current()
-    if current is None:
-        raise InvalidInput("premium-curve: no release yet; run `upnext train` first")
-    try:
-        from upnext.learn.premium_curve import Judged, premium_curve
-        from upnext.learn.stages import vocabulary_of
-    except ImportError as error:
-        raise InvalidInput(
-            f"premium-curve needs the train extra: pip install 'upnext[train]' ({error})"
-        ) from error
     codes = VideoCodes.of(view, np.arange(view.n_items))
     codes = replace(codes, is_premium=_marked(asked.premium, view, codes))
+    listed = view.status[: view.n_items] == VIDEO_STATUSES.index("active")
+    base = _share(codes.is_premium[listed])
+    window = _window(asked, log, view, settings)
+    content = _content(settings, view, releases, progress)
+    words = ContextEncoder(vocabulary_of(window.showings.before(window.from_us)))
+    config = settings.retrieval.off_policy.model_copy(
+        update={"seed": settings.learn.seed, "device": settings.learn.device}
+    )
+    points = premium_curve(
+        Material(window.showings, content, words, codes),
+        Judged(window, view, listed, asked.at), config, weights, asked.folder, progress,
+    )  # fmt: skip
+    _plot(points, asked.at, base, asked.folder / PLOT)
+    said = {
+        "at": asked.at, "from_us": window.from_us, "viewers": int(points[0].recall.n_effective),
+        "premium_videos": base, "points": [asdict(p) for p in points], "verdict": verdict(points),
+    }  # fmt: skip
+    text = json.dumps(said, indent=1) + "\n"
+    (asked.folder / FIGURES).write_text(text, "utf-8")
+    if asked.as_json:
+        out.file.write(text)
+        return
+    out.print(_table(points, asked.at, base))
+    out.print(verdict(points), highlight=False)
+    out.print(f"wrote {asked.folder / PLOT} and {FIGURES} beside it", highlight=False)
+
+
+def _check_installed() -> None:
+    try:
+        import matplotlib  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise InvalidInput(
+            f"premium-curve needs the extras train and evaluate: pip install 'upnext[train,evaluate]' ({error})"
+        ) from error
+
+
+def _share(is_premium: Bool) -> float:
+    """The share of the active videos bool[i] that is premium. Raises InvalidInput where there is nothing to weigh."""
+    if not is_premium.any():
+        raise InvalidInput(
+            "premium-curve: no active video is premium; say which are with --premium-tag, --premium-creator, "
+            "or --premium-share 0.1 for those of creators drawn by chance"
+        )
+    if is_premium.all():
+        raise InvalidInput("premium-curve: every active video is premium, so no list can hold more")
+    return float(is_premium.mean())
+
+
+def _window(asked: Asked, log: SqliteEventLog, view: CatalogView, settings: Settings) -> Window:
+    """Everything up to the end, and what of it is judged: from the instant asked for, else the last day."""
     until_us = instant_us(asked.until) if asked.until else None
     showings = showings_of(
         log, view, settings.features, before_us=until_us, slates=slate_slots(log)
     )
-    end_us = int(showings.time_us.max(initial=0))
-    from_us = instant_us(asked.since) if asked.since else end_us - DAY_US
-    encoder = ContentEncoder.load(releases.open(current).path / "content")
-    content = encoder.encode_table(view.table())
-    words = ContextEncoder(vocabulary_of(showings.before(from_us)))
-    window = Window(showings, from_us, until_us, max_users=asked.users)
-    listed = view.status[: len(content)] == VIDEO_STATUSES.index("active")
-    points = premium_curve(
-        Material(showings, content, words, codes),
-        Judged(window, view, listed, asked.at),
-        settings.retrieval.off_policy.model_copy(
-            update={"seed": settings.learn.seed, "device": settings.learn.device}
-        ),
-        weights,
-        RichProgress(err),
-    )
-    base = float(codes.is_premium[listed].mean())
-    if asked.plot is not None:
-        _plot(points, asked.at, base, asked.plot)
-    if asked.as_json:
-        said = {"at": asked.at, "premium_videos": base, "points": [asdict(p) for p in points]}
-        out.file.write(json.dumps(said) + "\n")
-        return
-    out.print(_table(points, asked.at, base))
-    if asked.plot is not None:
-        out.print(f"wrote {asked.plot}", highlight=False)
+    from_us = int(showings.time_us.max(initial=0)) - DAY_US
+    if asked.since:
+        from_us = instant_us(asked.since)
+    return Window(showings, from_us, until_us, max_users=asked.users)
+
+
+def _content(
+    settings: Settings, view: CatalogView, releases: ReleaseStore, progress: Progress
+) -> Float32:
+    """float32[n_items, c] by the encoder of the current release, or before the first one by one that is fitted now."""
+    from upnext.learn.catalogue import learn_content
+
+    current = releases.current()
+    if current is not None:
+        encoder = ContentEncoder.load(releases.open(current).path / "content")
+        return encoder.encode_table(view.table())
+    with TemporaryDirectory() as folder:
+        return learn_content(
+            view, settings.content, Path(folder), seed=settings.learn.seed, progress=progress
+        )
 
 
 def _weights(text: str) -> list[float]:
@@ -119,18 +166,7 @@ def _weights(text: str) -> list[float]:
         raise expected("--weights", "numbers with commas between them", text) from None
     if not all(np.isfinite(weight) and weight >= 0 for weight in weights):
         raise expected("--weights", "numbers of 0 and more", text)
-    return weights
-
-
-def _check_plot(path: Path) -> None:
-    if path.suffix not in (".png", ".svg", ".pdf"):
-        raise expected("--plot", "a file that ends in .png, .svg or .pdf", str(path))
-    if not path.parent.is_dir():
-        raise expected("--plot", "a file in a folder that exists", str(path))
-    try:
-        import matplotlib  # noqa: F401
-    except ImportError as error:
-        raise InvalidInput('--plot needs matplotlib: pip install "upnext[evaluate]"') from error
+    return sorted(set(weights))
 
 
 def _marked(premium: Premium, view: CatalogView, codes: VideoCodes) -> Bool:
@@ -161,12 +197,12 @@ def _code(view: CatalogView, kind: str, name: str) -> int:
 
 def _table(points: Sequence[Point], at: int, base: float) -> Table:
     table = Table(title=f"{base:.1%} of the active videos are premium")
-    for column in ("premium weight", f"recall@{at}", "less than the first", "NDCG@10", f"premium in the first {at}"):  # fmt: skip
+    for column in ("premium weight", f"recall@{at}", "less the first's", "NDCG@10", f"premium in the first {at}", "less the one before's"):  # fmt: skip
         table.add_column(column, justify="right")
     for point in points:
         table.add_row(
-            f"{point.weight:g}", _text(point.recall), _text(point.recall_lost, sign=True),
-            _text(point.ndcg), _text(point.premium_share),
+            f"{point.weight:g}", _text(point.recall), _text(point.recall_change, sign=True),
+            _text(point.ndcg), _text(point.premium_share), _text(point.share_step, sign=True),
         )  # fmt: skip
     return table
 
@@ -195,4 +231,5 @@ def _plot(points: Sequence[Point], at: int, base: float, path: Path) -> None:
     axes.set_ylabel(f"recall@{at}")
     axes.set_title("what premium videos cost; numbers are premium weights, bars 95 %")
     axes.legend(frameon=False)
-    figure.savefig(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=150)

@@ -20,8 +20,8 @@ from typing import Final, Literal
 import numpy as np
 
 from upnext.core.types import Bool, Estimate, Float64, Int64
-from upnext.evaluate.bootstrap import NOT_IDENTIFIABLE
 from upnext.evaluate.co_diversion import TwoSidedEffect, co_divert, corpus_cost, effect_of_arms
+from upnext.evaluate.student import student
 from upnext.simulate.market import (
     Arms,
     Market,
@@ -165,7 +165,7 @@ def summaries(markets: Sequence[Comparison]) -> list[Summary]:
                 metric=metric,
                 truth=float(truth.mean()),
                 estimate=float(np.mean([e.mean for e in told])),
-                error=_student(known),
+                error=student(known),
                 spread=float(known.std(ddof=1)) if len(known) > 1 else math.nan,
                 close=float((np.abs(error) <= CLOSE).mean()),
                 covered=float(
@@ -174,19 +174,6 @@ def summaries(markets: Sequence[Comparison]) -> list[Summary]:
             )
         )
     return found
-
-
-def _student(values: Float64) -> Estimate:
-    """The mean with Student's 95 % interval; NaN ends below two values, "not identifiable" without any."""
-    from scipy.stats import t
-
-    n = len(values)
-    if not n:
-        return Estimate(math.nan, math.nan, math.nan, 0, NOT_IDENTIFIABLE)
-    mean, far = float(values.mean()), math.nan
-    if n > 1:
-        far = float(t.ppf(0.975, n - 1)) * float(values.std(ddof=1)) / math.sqrt(n)
-    return Estimate(mean, mean - far, mean + far, n)
 
 
 @dataclass(frozen=True)

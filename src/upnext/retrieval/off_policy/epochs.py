@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from upnext.core.protocols import Progress
-from upnext.core.types import Bool, Float32
+from upnext.core.types import Bool, Float32, Int64
 from upnext.features.showings import Showings
 from upnext.retrieval.off_policy.histories import Batch, HistoryReader, actions_of
 from upnext.retrieval.off_policy.network import OffPolicyNetwork
@@ -77,23 +77,28 @@ class Epochs:
             progress.advance(len(batch.row), loss=float(totals[0]) / n_actions)
         return dict(zip(FIGURES, (totals / n_actions).tolist(), strict=True))
 
+    def shares(self) -> Iterator[Shares]:
+        """What both heads say now of every action, batch by batch, where all videos are candidates."""
+        assert self._reader.scores_all
+        self._network.eval()
+        for batch in self._reader.epoch(0):
+            with torch.no_grad():
+                said = self._said(batch, torch.ones(len(batch.items)))
+                is_seen = said.choice.is_seen
+                logits = self._beta_logits(said)
+                policy, propensity = (
+                    x.masked_fill(is_seen, -torch.inf).softmax(1).cpu().numpy()
+                    for x in (said.scores, logits)
+                )
+            yield Shares(batch.row, policy, propensity)
+
     def _losses(self, batch: Batch, kept: Tensor) -> tuple[Tensor, Tensor]:
         """(both heads' losses in one, whose weights they don't share; float64[4] FIGURES of the batch)."""
-        network, config, device = self._network, self._config, self._device
-        tensors = {name: torch.from_numpy(a).to(device) for name, a in vars(batch).items()}
-        with torch.autocast(device.type, torch.bfloat16, enabled=is_half(config.precision, device)):
-            inputs = network.inputs(tensors["items"], kept.to(device))
-            beginning = (0, 0, 1, 0)  # a row of zeros before the first
-            history = functional.pad(inputs[tensors["history"]], beginning)
-            states = network.state(history, functional.pad(tensors["steps"], beginning))
-            state = states[tensors["window"], tensors["n_before"]]
-            viewers = network.viewer(state, tensors["context"])
-            videos = network.item.vectors(inputs)
-        scores = viewers.float() @ videos.float()[tensors["candidate"]].T / config.temperature
-        choice = self._choice(tensors)
-        log_policy = choice.log_share(scores)
-        propensity, propensity_loss = self._propensity(choice, state.float(), tensors)
-        reward = torch.from_numpy(self._logged.reward[batch.row]).to(device)
+        config = self._config
+        said = self._said(batch, kept)
+        log_policy = said.choice.log_share(said.scores)
+        propensity, propensity_loss = self._propensity(said)
+        reward = torch.from_numpy(self._logged.reward[batch.row]).to(self._device)
         n_known = torch.isfinite(reward).sum().clamp_min(1)
         reward = torch.nan_to_num(reward)
         if config.objective == "softmax":
@@ -110,17 +115,34 @@ class Epochs:
         figures = torch.stack([loss, propensity_loss, ratio.mean(), ratio.square().mean()])
         return loss + propensity_loss, figures.detach().double().cpu()
 
-    def _propensity(
-        self, choice: _Choice, state: Tensor, tensors: Mapping[str, Tensor]
-    ) -> tuple[Tensor | None, Tensor]:
+    def _said(self, batch: Batch, kept: Tensor) -> _Said:
+        """The states before a batch's actions, and the policy's scores of the candidates there."""
+        network, config, device = self._network, self._config, self._device
+        tensors = {name: torch.from_numpy(a).to(device) for name, a in vars(batch).items()}
+        with torch.autocast(device.type, torch.bfloat16, enabled=is_half(config.precision, device)):
+            inputs = network.inputs(tensors["items"], kept.to(device))
+            beginning = (0, 0, 1, 0)  # a row of zeros before the first
+            history = functional.pad(inputs[tensors["history"]], beginning)
+            states = network.state(history, functional.pad(tensors["steps"], beginning))
+            state = states[tensors["window"], tensors["n_before"]]
+            viewers = network.viewer(state, tensors["context"])
+            videos = network.item.vectors(inputs)
+        scores = viewers.float() @ videos.float()[tensors["candidate"]].T / config.temperature
+        return _Said(scores, state.float(), self._choice(tensors), tensors)
+
+    def _beta_logits(self, said: _Said) -> Tensor:
+        """float32[t, s]: the propensity head's logits of the candidates; no gradient reaches the state from here."""
+        tensors = said.tensors
+        items = tensors["items"][tensors["candidate"]]
+        return self._network.propensity(said.state, tensors["context"], items)  # type: ignore[no-any-return]
+
+    def _propensity(self, said: _Said) -> tuple[Tensor | None, Tensor]:
         """(float32[t] propensities without gradient, None for no correction; the propensity head's loss)."""
-        known = torch.from_numpy(self._logged.propensity).to(self._device)[tensors["row"]]
+        known = torch.from_numpy(self._logged.propensity).to(self._device)[said.tensors["row"]]
         if self._config.correction != "learned":
             corrected = None if self._config.correction == "none" else known
-            return corrected, state.new_zeros(())
-        items = tensors["items"][tensors["candidate"]]
-        logits = self._network.propensity(state, tensors["context"], items)
-        log_share = choice.log_share(logits)
+            return corrected, said.state.new_zeros(())
+        log_share = said.choice.log_share(self._beta_logits(said))
         learned = log_share.detach().clamp_max(0).exp()
         return torch.where(torch.isfinite(known), known, learned), -log_share.mean()
 
@@ -134,6 +156,25 @@ class Epochs:
             proposal = Proposal(len(action) - 1, self._config.n_uniform, self._share)
             log_draws = proposal.log_draws(tensors["items"][candidate])
         return _Choice(own, log_draws, tensors["is_seen"][:, candidate])
+
+
+@dataclass(frozen=True)
+class Shares:
+    """What both heads say of t actions' choices among all i videos; 0 for what a viewer had seen in the window."""
+
+    row: Int64  # [t] in the showings
+    policy: Float32  # [t, i]
+    propensity: Float32  # [t, i]
+
+
+@dataclass(frozen=True)
+class _Said:
+    """A batch of t actions as the network sees them."""
+
+    scores: Tensor  # float32[t, s] the policy's logits of the candidates
+    state: Tensor  # float32[t, state_size]
+    choice: _Choice
+    tensors: Mapping[str, Tensor]  # the batch
 
 
 @dataclass(frozen=True)

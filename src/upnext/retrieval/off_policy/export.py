@@ -28,8 +28,8 @@ FORMAT: Final = 1  # of the files
 CHUNK: Final = 65_536  # videos at a time
 
 
-class _Serving(nn.Module):
-    """One viewer's history and context to their vector."""
+class Serving(nn.Module):
+    """Viewers' histories of one length, and their contexts, to their vectors."""
 
     def __init__(self, network: OffPolicyNetwork) -> None:
         super().__init__()
@@ -37,7 +37,7 @@ class _Serving(nn.Module):
         self.viewer = network.viewer
 
     def forward(self, inputs: Tensor, steps: Tensor, context: Tensor) -> Tensor:
-        """float32[1, d] of float32[1, h + 1, d_in], float32[1, h + 1, N_STEP] and float32[1, c + 1]."""
+        """float32[b, d] of float32[b, h + 1, d_in], float32[b, h + 1, N_STEP] and float32[b, c + 1]; as exported, b is 1."""
         vector: Tensor = self.viewer(self.state(inputs, steps)[:, -1], context)
         return vector
 
@@ -48,8 +48,8 @@ def export_network(
     """Writes the files of a network on the CPU in eval mode; `checksum` is of its weights."""
     folder.mkdir(parents=True, exist_ok=True)
     config = network.config
-    n_items, n_content = network.features.shape
-    inputs, vectors = _all_items(network, n_items)
+    n_content = network.features.shape[1]
+    inputs, vectors = all_items(network)
     np.save(folder / "item_inputs.npy", inputs)
     np.save(folder / "item_vectors.npy", vectors)
     history = torch.export.Dim("h", min=1, max=1 << 16)
@@ -59,7 +59,7 @@ def export_network(
     )  # fmt: skip
     shapes = ({1: history}, {1: history}, None)
     names = (["inputs", "steps", "context"], ["vector"])
-    _export(_Serving(network), example, folder / "state.onnx", names, shapes)
+    _export(Serving(network), example, folder / "state.onnx", names, shapes)
     videos = ({0: torch.export.Dim("n", min=1, max=1 << 24)},)
     names = (["content"], ["inputs", "vectors"])
     content = (torch.zeros(2, n_content),)
@@ -92,8 +92,9 @@ def _export(
 
 
 @torch.no_grad()
-def _all_items(network: OffPolicyNetwork, n_items: int) -> tuple[Float32, Float32]:
+def all_items(network: OffPolicyNetwork) -> tuple[Float32, Float32]:
     """(inputs float32[n_items, d_in], vectors float32[n_items, d]) in chunks."""
+    n_items = len(network.features)
     inputs = np.zeros((n_items, network.config.input_size), np.float32)
     vectors = np.zeros((n_items, network.config.embedding_size), np.float32)
     for start in range(0, n_items, CHUNK):

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from upnext.core.errors import expected
-from upnext.core.types import Float32, Int64, Query
+from upnext.core.types import Float32, History, Int64, Query
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.retrieval.graph_session import graph_session
 from upnext.retrieval.material import VideoCodes
@@ -46,19 +46,10 @@ class OffPolicyGenerator:
             np.bool_, len(history),
         )  # fmt: skip
         history = history.where(known)
-        moment = Moment.of(query.request, query.user.profile)
-        context = np.zeros((1, self._context.size + 1), np.float32)
-        context[:, :-1] = self._context.encode([moment])
-        if len(history):
-            context[0, -1] = idle_column(np.asarray(moment.time_us), history.time_us[-1:])[0]
-        found: Float32 = self._state.run(
-            None,
-            {
-                "inputs": _begun(self._input_rows(history.item_id)),
-                "steps": _begun(step_columns(history.flags, history.watch_s)),
-                "context": context,
-            },
-        )[0]
+        asked = viewer_inputs(query, history, self._input_rows(history.item_id), self._context)
+        found: Float32 = self._state.run(None, {name: rows[None] for name, rows in asked.items()})[
+            0
+        ]
         return found
 
     def bring(self, item_id: Int64, content: Float32, codes: VideoCodes) -> tuple[Int64, Float32]:
@@ -87,6 +78,19 @@ class OffPolicyGenerator:
         return rows
 
 
+def viewer_inputs(
+    query: Query, history: History, rows: Float32, encoder: ContextEncoder
+) -> dict[str, Float32]:
+    """What state.onnx reads of one viewer, less its axis of viewers: `history` with input vectors float32[h, d_in], and the context."""
+    moment = Moment.of(query.request, query.user.profile)
+    context = np.zeros(encoder.size + 1, np.float32)
+    context[:-1] = encoder.encode([moment])[0]
+    if len(history):
+        context[-1] = idle_column(np.asarray(moment.time_us), history.time_us[-1:])[0]
+    steps = step_columns(history.flags, history.watch_s)
+    return {"inputs": _begun(rows), "steps": _begun(steps), "context": context}
+
+
 def _begun(rows: Float32) -> Float32:
-    """float32[1, h + 1, n]: the rows after one of zeros, which stands for the beginning."""
-    return np.pad(rows, ((1, 0), (0, 0)))[None]
+    """float32[h + 1, n]: the rows after one of zeros, which stands for the beginning."""
+    return np.pad(rows, ((1, 0), (0, 0)))

@@ -7,7 +7,7 @@ with nothing that is learned. Order, dropout and negatives are functions of seed
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Final
 
@@ -16,13 +16,14 @@ import torch
 
 from upnext.core.errors import InvalidInput, expected
 from upnext.core.protocols import NoProgress, Progress
-from upnext.core.types import Array, Float32
+from upnext.core.types import Array, Bool, Float32, Query
 from upnext.features.context import ContextEncoder
 from upnext.retrieval.checkpoint import checksum_of, read_checkpoint, write_checkpoint
 from upnext.retrieval.material import Material
 from upnext.retrieval.off_policy.config import OffPolicyConfig
-from upnext.retrieval.off_policy.epochs import FIGURES, Epochs, Logged
-from upnext.retrieval.off_policy.export import export_network
+from upnext.retrieval.off_policy.epochs import FIGURES, Epochs, Logged, Shares
+from upnext.retrieval.off_policy.export import Serving, all_items, export_network
+from upnext.retrieval.off_policy.generator import viewer_inputs
 from upnext.retrieval.off_policy.histories import HistoryReader, actions_of
 from upnext.retrieval.off_policy.network import OffPolicyNetwork
 from upnext.retrieval.off_policy.propensities import counted_propensities, shares_of
@@ -32,6 +33,7 @@ from upnext.retrieval.training import device_of
 
 CHECKPOINT: Final = "off_policy.npz"
 FORMAT: Final = 1
+VIEWERS: Final = 512  # at a time
 
 
 class OffPolicyLearner:
@@ -68,9 +70,9 @@ class OffPolicyLearner:
         if int(is_action.sum()) < 2 or not n_rewarded:
             found = f"{int(is_action.sum())} and {n_rewarded}"
             raise expected("off-policy training", "2 showings and a reward at least", found)
-        logged = Logged(is_action, reward, self._propensities(material))
-        network, optimisers = self._built(material, start_from)
-        digest = self._digest(material, start_from)
+        logged = Logged(is_action, reward, self._propensities(material, is_action))
+        network, optimisers = self._built(material, is_action, start_from)
+        digest = self.digest(material, start_from)
         done = self._restore(network, optimisers, digest) if resume else 0
         reader = HistoryReader(material, is_action, self.config)
         epochs = Epochs(network, reader, logged, material.showings)
@@ -98,40 +100,44 @@ class OffPolicyLearner:
         export_network(network, self._encoder, checksum_of(self.snapshot()), folder)
         network.to(self._device)
 
-    def _learned(self) -> OffPolicyNetwork:
-        if self._network is None:
-            raise InvalidInput("off-policy network: learn before you export")
-        return self._network
+    @torch.no_grad()
+    def vectors(self, queries: Sequence[Query]) -> tuple[Float32, Float32]:
+        """(float32[u, d] of the queries' viewers, float32[n_items, d]): what the exported files say, many viewers at a time.
 
-    def _propensities(self, material: Material) -> Float32:
-        """float32[m]: what is known before training: the log's own, else counts where counts are asked for, else NaN."""
-        showings = material.showings
-        known = np.full(len(showings), np.nan, np.float32)
-        if self.config.correction == "counts":
-            known = counted_propensities(showings, material.n_items, self.config)
-        if showings.propensity is None:
-            return known
-        return np.where(np.nan_to_num(showings.propensity) > 0, showings.propensity, known)
+        Raises InvalidInput before learn."""
+        network, config = self._learned().eval().cpu(), self.config
+        assert self._encoder is not None
+        inputs, items = all_items(network)
+        asked: list[dict[str, Float32]] = []
+        for query in queries:
+            history = query.user.history.last(config.n_history)
+            history = history.where(history.item_id < len(items))
+            asked.append(viewer_inputs(query, history, inputs[history.item_id], self._encoder))
+        found = np.zeros((len(asked), config.embedding_size), np.float32)
+        length = np.array([len(one["steps"]) for one in asked], np.int64)
+        for n in np.unique(length).tolist():
+            place = np.flatnonzero(length == n)
+            for part in np.array_split(place, -(-len(place) // VIEWERS)):
+                rows = [asked[i] for i in part.tolist()]
+                columns = [np.stack([one[name] for one in rows]) for name in rows[0]]
+                found[part] = Serving(network)(*map(torch.from_numpy, columns)).numpy()
+        network.to(self._device)
+        return found, items
 
-    def _built(
-        self, material: Material, start_from: Mapping[str, Array] | None
-    ) -> tuple[OffPolicyNetwork, list[torch.optim.Optimizer]]:
-        config = self.config
-        torch.manual_seed(config.seed)
-        features = torch.from_numpy(np.ascontiguousarray(material.content, np.float32))
-        share = shares_of(material.showings, material.n_items)
-        log_share = torch.from_numpy(np.log(share).astype(np.float32))
-        network = OffPolicyNetwork(features, log_share, material.context.size + 1, config)
-        if start_from is not None:
-            network.load_state_dict(_grown(network, start_from))
-        self._network = network = network.to(self._device)
-        self._encoder = material.context
-        return network, [
-            torch.optim.AdamW(network.dense(), lr=config.learning_rate, weight_decay=config.reg),
-            torch.optim.SparseAdam(network.tables(), lr=config.learning_rate),
-        ]
+    def shares(self, material: Material) -> Iterator[Shares]:
+        """What the policy and the propensity head make of every action of a material, trained on or not, among all of its videos.
 
-    def _digest(self, material: Material, start_from: Mapping[str, Array] | None) -> str:
+        Raises InvalidInput before learn, and for more than n_uniform videos."""
+        if material.n_items > self.config.n_uniform:
+            raise expected("shares", f"at most {self.config.n_uniform} videos", material.n_items)
+        network, showings = self._learned(), material.showings
+        is_action = actions_of(showings, self.config)
+        nothing = np.full(len(showings), np.nan, np.float32)
+        reader = HistoryReader(material, is_action, self.config)
+        return Epochs(network, reader, Logged(is_action, nothing, nothing), showings).shares()
+
+    def digest(self, material: Material, start_from: Mapping[str, Array] | None = None) -> str:
+        """A checksum of what a training depends on: settings, showings and what is known of the videos."""
         showings, config = material.showings, self.config.model_dump_json()
         arrays: dict[str, Array] = {
             "item": showings.item_id, "user": showings.user, "time": showings.time_us,
@@ -143,6 +149,39 @@ class OffPolicyLearner:
         if showings.propensity is not None:
             arrays["propensity"] = showings.propensity
         return checksum_of({**arrays, **{f"start:{n}": a for n, a in (start_from or {}).items()}})
+
+    def _learned(self) -> OffPolicyNetwork:
+        if self._network is None:
+            raise InvalidInput("off-policy network: learn before you export")
+        return self._network
+
+    def _propensities(self, material: Material, is_action: Bool) -> Float32:
+        """float32[m]: what is known before training: the log's own, else counts where counts are asked for, else NaN."""
+        showings = material.showings
+        known = np.full(len(showings), np.nan, np.float32)
+        if self.config.correction == "counts":
+            known = counted_propensities(showings, is_action, material.n_items, self.config)
+        if showings.propensity is None:
+            return known
+        return np.where(np.nan_to_num(showings.propensity) > 0, showings.propensity, known)
+
+    def _built(
+        self, material: Material, is_action: Bool, start_from: Mapping[str, Array] | None
+    ) -> tuple[OffPolicyNetwork, list[torch.optim.Optimizer]]:
+        config = self.config
+        torch.manual_seed(config.seed)
+        features = torch.from_numpy(np.ascontiguousarray(material.content, np.float32))
+        share = shares_of(material.showings.item_id[is_action], material.n_items)
+        log_share = torch.from_numpy(np.log(share).astype(np.float32))
+        network = OffPolicyNetwork(features, log_share, material.context.size + 1, config)
+        if start_from is not None:
+            network.load_state_dict(_grown(network, start_from))
+        self._network = network = network.to(self._device)
+        self._encoder = material.context
+        return network, [
+            torch.optim.AdamW(network.dense(), lr=config.learning_rate, weight_decay=config.reg),
+            torch.optim.SparseAdam(network.tables(), lr=config.learning_rate),
+        ]
 
     def _save(
         self,
