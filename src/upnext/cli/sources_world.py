@@ -12,8 +12,10 @@ from upnext.core.clock import DAY_US
 from upnext.core.protocols import Progress, Source
 from upnext.core.randomness import rng_for
 from upnext.core.types import (
+    NO_ITEMS,
     Array,
     Bool,
+    Candidates,
     Flag,
     Float32,
     Float64,
@@ -146,7 +148,7 @@ def _countries(rng: np.random.Generator, ends: Float64) -> CountryCounts:
 def sources_of(
     world: SourcesWorld, folder: Path, seed: int, progress: Progress
 ) -> dict[str, Source]:
-    """{name: source}, under default settings. The last one is what the content profile's index takes alone."""
+    """{name: source}, under default settings. The last one makes the content profile's vector alone."""
     made: dict[str, Source] = {
         "popular": Popular(world, world, allowed=world.mask),
         "trending": Trending(world, world, allowed=world.mask),
@@ -162,10 +164,25 @@ def sources_of(
     made["user_knn"] = UserKnn(world, viewers_of(showings, world.n_items), allowed=world.mask)
     progress.advance(1)
     generator, index = _content_profile(world, showings, folder, seed)
-    for name in ("content_profile", "its index search alone"):  # the second finds the vectors made
-        made[name] = Nearest(name, generator, index, world.mask)
+    made["content_profile"] = Nearest("content_profile", generator, index, world.mask)
+    made["content_profile without its search"] = _Embedded(generator)
     progress.advance(1)
     return made
+
+
+class _Embedded:
+    """A Source that proposes nothing: what a viewer's vector takes."""
+
+    name = "content_profile without its search"
+
+    def __init__(self, generator: ContentProfileGenerator) -> None:
+        self._generator = generator
+
+    def fetch(self, query: Query, k: int) -> Candidates:
+        """Nothing."""
+        del k
+        self._generator.vectors(query)
+        return Candidates.of_source(self.name, NO_ITEMS, np.zeros(0, np.float32))
 
 
 def _neighbours(world: SourcesWorld, seed: int) -> Neighbours:
