@@ -72,7 +72,7 @@ def best_of_places(
     if most > _MOST_COMPARED:
         heap, n_held = Heap(heap.row[:size], heap.value[:size]), 0
         for place in places:
-            row, value = np.int64(ids[place]), np.float64(values[place])
+            row, value = ids[place], values[place]
             if n_held < size or (size and is_worse(heap.value[0], heap.row[0], value, row)):
                 n_held = take_in(heap, n_held, row, value)
         sort_best_first(heap, n_held)
