@@ -107,8 +107,8 @@ def places_of(grade: Array, first: int, last: int) -> Int64:
 def grades(values: Float64) -> Array:
     """int32[n], 0 to N_GRADES - 1: of two values the one with the lower grade is the larger.
 
-    A grade is a 128th of an octave below the largest value, all that lie 16 octaves below are of one. Nothing is compared with what is known only by then,
-    so it takes about a nanosecond a value, where a heap that most values reach takes ten and more."""
+    A grade is a 128th of an octave, counted from the largest value down; all that lie 16 octaves below it have the last. It takes about a nanosecond a
+    value and no branch that must be guessed, where a heap that many values enter takes ten times that."""
     bits = values.astype(np.float32).view(np.int32)
     grade = np.empty(len(values), np.int32)
     first = np.int32(-(2**31))
