@@ -242,7 +242,7 @@ def test_a_video_that_a_followed_creator_uploads_later_is_found_after_a_refresh(
 
 
 def test_what_serving_imports_needs_no_torch():
-    modules = ["two_tower.user_tower", "index", "popular", "trending", "local", "fresh", "followed",
+    modules = ["two_tower.user_tower", "inverted_index", "popular", "trending", "local", "fresh", "followed",
                "item_to_item", "relevant", "config", "covisits"]  # fmt: skip
     code = "import sys\nsys.modules.update(dict.fromkeys(('torch', 'onnx', 'scipy')))\n"  # refuses them
     code += "\n".join(f"import upnext.retrieval.{name}" for name in modules)

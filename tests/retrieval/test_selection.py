@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from upnext.retrieval.selection import best_rows, best_rows_by_group
+from upnext.core.id_set import IdSet
+from upnext.retrieval.selection import best_of, best_rows, best_rows_by_group
+from upnext.retrieval.short_list import best_open
 
 VALUES = st.lists(st.integers(-2, 6), max_size=60)
 
@@ -35,3 +37,35 @@ def test_each_group_has_its_own_best_and_strange_groups_none(
 def test_a_long_column_gives_what_sorting_it_gives() -> None:
     values = np.random.default_rng(1).normal(size=50_000)
     assert best_rows(values, 700).tolist() == np.argsort(-values)[:700].tolist()
+
+
+SPREAD = {
+    "wide": lambda rng, n: np.exp(rng.normal(0, 12, n)),  # far more than 16 octaves
+    "of both signs": lambda rng, n: rng.normal(size=n),
+    "close together": lambda rng, n: 1 + 1e-4 * rng.random(n),
+    "few values": lambda rng, n: rng.integers(1, 4, n).astype(np.float64),
+    "all below a floor but one": lambda rng, n: np.where(np.arange(n) == n // 2, 1.0, 1e-9),
+}
+
+
+@settings(deadline=None, max_examples=150)
+@given(
+    st.sampled_from(sorted(SPREAD)), st.integers(0, 900), st.integers(0, 400), st.integers(0, 99),
+    st.sampled_from([0.0, 0.02, 0.6, 1.0]),
+)  # fmt: skip
+def test_whatever_the_spread_of_values_the_best_are_those_of_a_sort(
+    spread: str, n: int, size: int, seed: int, left_out: float
+) -> None:
+    rng = np.random.default_rng(seed)
+    ids, values = rng.permutation(2 * n)[:n].astype(np.int32), SPREAD[spread](rng, n)
+    order = np.lexsort((ids, -values))
+    found, score = best_of(ids, values, size)
+    assert found.tolist() == ids[order[:size]].tolist()
+    assert score.tolist() == values[order[:size]].tolist()
+    if spread != "of both signs":
+        gone = ids[rng.random(n) < left_out].astype(np.int64)
+        allowed = np.arange(2 * n) % 5 > 0
+        order = order[allowed[ids[order]] & ~np.isin(ids[order], gone)][:size]
+        found, score = best_open(ids, values, IdSet(gone).table, allowed, size)
+        assert found.tolist() == ids[order].tolist()
+        assert score.tolist() == values[order].tolist()

@@ -44,16 +44,17 @@ def run(
         return
     title = f"{videos:,} videos, {history} showings a viewer, {k} asked for, {requests:,} requests, seed {seed}"
     draw(title, [_shown(row) for row in rows], out)
-    over = [row["source"] for row in rows if row["p50_ms"] > BOUND_MS]
-    said = f"over {BOUND_MS} ms in the median: {', '.join(over)}" if over else "none is over"
-    out.print(f"bound for sources without a network: {BOUND_MS} ms; {said}")
+    over = [row["source"] for row in rows if not row["within_bound"]]
+    said = f"over it in the median: {', '.join(over)}" if over else "none is over it"
+    out.print(f"bound for sources without a network: {BOUND_MS} ms of the processor; {said}")
 
 
 def measured(
     videos: int, history: int, requests: int, k: int, seed: int, folder: Path, progress: Progress
 ) -> list[dict[str, Any]]:  # fmt: skip
     """One row per source: milliseconds of a fetch by the clock and of the processor alone (median and 99th percentile), candidates in the mean,
-    seconds of a refresh."""
+    whether the processor's median is within the bound, seconds of a refresh. The processor's tenth percentile says what a quieter machine takes: a
+    request that other processes left its caches."""
     world = SourcesWorld.made(videos, seed)
     progress.start("synthetic sources", None, "sources")
     sources = sources_of(world, folder, seed, progress)
@@ -89,15 +90,17 @@ class _Taken:
         self.seconds.append(time.perf_counter() - began)
         self.n_found.append(len(found))
 
-    def row(self) -> dict[str, float]:
+    def row(self) -> dict[str, float | bool]:
         """Figures of all but the first few."""
         taken = np.array([self.seconds[WARM:], self.processor_s[WARM:]])
-        (p50, processor_p50), (p99, processor_p99) = 1e3 * np.percentile(taken, [50, 99], axis=1)
+        p10, p50, p99 = 1e3 * np.percentile(taken, [10, 50, 99], axis=1)
         return {
-            "p50_ms": float(p50),
-            "p99_ms": float(p99),
-            "processor_p50_ms": float(processor_p50),
-            "processor_p99_ms": float(processor_p99),
+            "p50_ms": float(p50[0]),
+            "p99_ms": float(p99[0]),
+            "processor_p10_ms": float(p10[1]),
+            "processor_p50_ms": float(p50[1]),
+            "processor_p99_ms": float(p99[1]),
+            "within_bound": bool(p50[1] <= BOUND_MS),
             "candidates": float(np.mean(self.n_found[WARM:])),
         }
 
@@ -118,9 +121,10 @@ def _shown(row: dict[str, Any]) -> dict[str, str]:
         "source": row["source"],
         "p50 ms": f"{row['p50_ms']:.3f}",
         "p99 ms": f"{row['p99_ms']:.3f}",
+        "processor p10 ms": f"{row['processor_p10_ms']:.3f}",
         "processor p50 ms": f"{row['processor_p50_ms']:.3f}",
         "processor p99 ms": f"{row['processor_p99_ms']:.3f}",
         "candidates": f"{row['candidates']:.0f}",
         "lists made in s": "" if refresh_s is None else f"{refresh_s:.2f}",
-        f"median under {BOUND_MS} ms": "yes" if row["p50_ms"] <= BOUND_MS else "no",
+        f"against {BOUND_MS} ms": "under" if row["within_bound"] else "over",
     }

@@ -12,8 +12,10 @@ from upnext.core.clock import DAY_US
 from upnext.core.protocols import Progress, Source
 from upnext.core.randomness import rng_for
 from upnext.core.types import (
+    NO_ITEMS,
     Array,
     Bool,
+    Candidates,
     Flag,
     Float32,
     Float64,
@@ -43,7 +45,7 @@ from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.item_to_item import ItemToItem
 from upnext.retrieval.local import Local
 from upnext.retrieval.material import Material, VideoCodes
-from upnext.retrieval.nearest import Nearest
+from upnext.retrieval.nearest import Embeds, Nearest
 from upnext.retrieval.popular import Popular
 from upnext.retrieval.search_history import SearchHistory
 from upnext.retrieval.trending import Trending
@@ -150,7 +152,7 @@ def _countries(rng: np.random.Generator, ends: Float64) -> CountryCounts:
 def sources_of(
     world: SourcesWorld, folder: Path, seed: int, progress: Progress
 ) -> dict[str, Source]:
-    """{name: source}, under default settings. Then what the content profile's index takes alone, several interests in that index, and their clusters alone."""
+    """{name: source}, under default settings; of those that search an index, a row that makes the viewer's vectors alone."""
     made: dict[str, Source] = {
         "popular": Popular(world, world, allowed=world.mask),
         "trending": Trending(world, world, allowed=world.mask),
@@ -166,25 +168,29 @@ def sources_of(
     made["user_knn"] = UserKnn(world, viewers_of(showings, world.n_items), allowed=world.mask)
     progress.advance(1)
     generator, index = _content_profile(world, showings, folder, seed)
-    for name in ("content_profile", "its index search alone"):  # the second finds the vectors made
-        made[name] = Nearest(name, generator, index, world.mask)
+    made["content_profile"] = Nearest("content_profile", generator, index, world.mask)
+    alone = "content_profile without its search"
+    made[alone] = _Embedded(alone, generator)
     progress.advance(1)
     vectors = VectorTable(np.load(folder / "item_vectors.npy", mmap_mode="c"))
     interests = InterestsGenerator(InterestsConfig(), vectors)
     made["interests"] = Nearest("interests", interests, index, world.mask)
-    made["its clusters alone"] = Nearest("its clusters alone", interests, NoIndex(), world.mask)
+    alone = "interests without its searches"
+    made[alone] = _Embedded(alone, interests)
     return made
 
 
-class NoIndex:
-    """Finds nothing, at once."""
+class _Embedded:
+    """A Source that proposes nothing: what a viewer's vectors take."""
 
-    def search(
-        self, vectors: Float32, k: int, allowed: Bool | None = None, *, without: Int64 | None = None
-    ) -> tuple[Int64, Float32]:
+    def __init__(self, name: str, generator: Embeds) -> None:
+        self.name, self._generator = name, generator
+
+    def fetch(self, query: Query, k: int) -> Candidates:
         """Nothing."""
-        del k, allowed, without
-        return np.full((len(vectors), 1), -1), np.full((len(vectors), 1), -np.inf, np.float32)
+        del k
+        self._generator.vectors(query)
+        return Candidates.of_source(self.name, NO_ITEMS, np.zeros(0, np.float32))
 
 
 def _neighbours(world: SourcesWorld, seed: int) -> Neighbours:

@@ -30,7 +30,7 @@ class ExactVectors:
         self._vectors, self._item_id = vectors, item_id
         self._place = np.zeros(int(item_id.max(initial=-1)) + 1, np.int32)  # by item_id: place + 1
         self._place[item_id] = np.arange(1, self._n + 1)
-        self._codes = np.empty(vectors.shape, np.int8)
+        self._codes: Array = np.empty(vectors.shape, np.int8)
         self._code_scale = np.empty(self._n, np.float32)  # code * scale is nearly the vector
         self._error = np.float32(0)  # the largest there was
         self._encode(np.arange(self._n, dtype=np.int32))

@@ -92,8 +92,12 @@ def _summed(
     """(different neighbours int32[m] of seeds int64[s], their weighted sums of scores float64[m], above 0), without `current`.
 
     A seed beyond the neighbours' table, a video that came later, has none."""
-    sums = sums_for(len(seeds) * neighbour.shape[1])
-    n_found = 0
+    n_at_most = 0  # counting reads all rows ahead, many at a time: a sum would wait for each
+    for seed in seeds:
+        if seed < len(neighbour):
+            for j in range(neighbour.shape[1]):
+                n_at_most += (neighbour[seed, j] >= 0) & (score[seed, j] > 0)
+    sums, n_found = sums_for(n_at_most), 0
     for s in range(len(seeds)):
         if seeds[s] >= len(neighbour):
             continue

@@ -1,7 +1,7 @@
 """Builds inverted lists over vectors that need not fit in memory: centroids from a sample, every vector to its nearest one, then list after list.
 
 Vectors may be a memory-mapped file; what is made goes to arrays, or with a folder to files there, a block at a time, so that
-10 million vectors of 64 numbers are built in about three gigabytes.
+10 million vectors of 64 numbers are built in 5.1 GB resident, of which 4.5 are pages of those files.
 """
 
 from __future__ import annotations

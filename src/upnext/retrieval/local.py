@@ -91,19 +91,22 @@ class Local:
         """(ids int64[m], scores float64[m]) of the best k unseen, allowed videos of the smallest ring that has k, else of the widest."""
         allowed = mask_of(self._allowed(query), self._videos.n_items)
         n_columns = self._n_columns()
-        row, column = divmod(int(self._cell_of(np.array(latitude), np.array(longitude))), n_columns)
+        row = int(np.floor((latitude + 90) / self._config.cell_degrees))
+        column = int(np.floor((longitude + 180) / self._config.cell_degrees)) % n_columns
         per_cell, left_out = self._config.per_cell, query.left_out.table
         found = NO_ITEMS
         for ring in self._config.rings:
-            starts = _cells_around(row, column, ring, n_columns)
-            found = _open_around(places.cell, places.item_id, starts, per_cell, left_out, allowed)
+            firsts, lasts = _cells_around(row, column, ring, n_columns)
+            found = _open_around(
+                places.cell, places.item_id, firsts, lasts, per_cell, left_out, allowed
+            )
             if len(found) >= k:
                 break
         ids = places.item_id.take(found)
         away_km = distance_km(
             latitude, longitude, self._videos.latitude.take(ids), self._videos.longitude.take(ids)
         )
-        score = places.weight.take(found) * np.exp2(-away_km / self._config.half_distance_km)
+        score = _scores(places.weight, found, away_km, self._config.half_distance_km)
         return best_of(ids, score, k)
 
     def _cell_of(self, latitude: Array, longitude: Array) -> Int64:
@@ -117,39 +120,63 @@ class Local:
 
 
 @compiled
-def _cells_around(row: int, column: int, ring: int, n_columns: int) -> Int64:
-    """int64[m]: the different cells within `ring` cells of one, round the date line; beyond the poles there are none."""
+def _cells_around(row: int, column: int, ring: int, n_columns: int) -> tuple[Int64, Int64]:
+    """(first int64[m], last int64[m]) of the ranges of cells within `ring` cells of one, round the date line; beyond the poles there are none."""
     width = min(2 * ring + 1, n_columns)
-    cells = np.empty((2 * ring + 1) * width, np.int64)
-    n_cells = 0
+    left = (column - ring) % n_columns if width < n_columns else 0
+    over = max(left + width - n_columns, 0)  # cells on the other side of the date line
+    firsts, lasts = np.empty(2 * (2 * ring + 1), np.int64), np.empty(2 * (2 * ring + 1), np.int64)
+    n_ranges = 0
     for r in range(max(row - ring, 0), row + ring + 1):
-        for c in range(width):
-            cells[n_cells] = r * n_columns + (column - ring + c) % n_columns
-            n_cells += 1
-    return cells[:n_cells]
+        firsts[n_ranges] = r * n_columns + left
+        lasts[n_ranges] = r * n_columns + left + width - over - 1
+        n_ranges += 1
+        if over:
+            firsts[n_ranges], lasts[n_ranges] = r * n_columns, r * n_columns + over - 1
+            n_ranges += 1
+    return firsts[:n_ranges], lasts[:n_ranges]
 
 
 @compiled
 def _open_around(
-    cell: Int64, item_id: Int64, cells: Int64, per_cell: int, left_out: Int64, allowed: Bool
-) -> Int64:
-    """int64[m]: places in item_id of the first `per_cell` videos of each of some cells, those that may be proposed."""
-    found = np.empty(min(len(cells) * per_cell, len(cell)), np.int64)
+    cell: Int64, item_id: Int64, firsts: Int64, lasts: Int64, per_cell: int, left_out: Int64,
+    allowed: Bool,
+) -> Int64:  # fmt: skip
+    """int64[m]: places in item_id of the first `per_cell` videos of each cell of some ranges, those that may be proposed."""
+    n_cells = (lasts - firsts + 1).sum()
+    found = np.empty(min(n_cells * per_cell, len(cell)), np.int64)
     n_found = 0
-    for wanted in cells:
-        place = np.searchsorted(cell, wanted)
-        end = min(place + per_cell, len(cell))
-        while place < end and cell[place] == wanted:
-            if is_open(item_id[place], left_out, allowed):
-                found[n_found] = place
-                n_found += 1
-            place += 1
+    for i in range(len(firsts)):
+        place = np.searchsorted(cell, firsts[i])
+        while place < len(cell) and cell[place] <= lasts[i]:
+            own, end = cell[place], place + per_cell
+            while place < len(cell) and cell[place] == own and place < end:
+                if is_open(item_id[place], left_out, allowed):
+                    found[n_found] = place
+                    n_found += 1
+                place += 1
+            if place == end:
+                place = np.searchsorted(cell, own, side="right")
     return found[:n_found]
 
 
+@compiled
+def _scores(weight: Float64, place: Int64, away_km: Float64, half_distance_km: float) -> Float64:
+    """float64[m]: the weights at some places, halved by distance."""
+    score = np.empty(len(place))
+    for i in range(len(place)):
+        score[i] = weight[place[i]] * 2.0 ** (-away_km[i] / half_distance_km)
+    return score
+
+
+@compiled
 def distance_km(latitude: float, longitude: float, latitudes: Array, longitudes: Array) -> Float64:
     """float64[n]: great-circle distances from one point, by the haversine formula."""
-    a, b = np.radians(latitude), np.radians(np.asarray(latitudes, np.float64))
-    half_long = (np.radians(np.asarray(longitudes, np.float64)) - np.radians(longitude)) / 2
-    chord = np.sin((b - a) / 2) ** 2 + np.cos(a) * np.cos(b) * np.sin(half_long) ** 2
-    return np.asarray(2 * EARTH_KM * np.arcsin(np.sqrt(np.clip(chord, 0, 1))))
+    away_km = np.empty(len(latitudes))
+    a = np.radians(latitude)
+    for i in range(len(latitudes)):
+        b = np.radians(np.float64(latitudes[i]))
+        half_long = (np.radians(np.float64(longitudes[i])) - np.radians(longitude)) / 2
+        chord = np.sin((b - a) / 2) ** 2 + np.cos(a) * np.cos(b) * np.sin(half_long) ** 2
+        away_km[i] = 2 * EARTH_KM * np.arcsin(np.sqrt(min(max(chord, 0.0), 1.0)))
+    return away_km

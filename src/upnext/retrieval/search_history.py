@@ -54,8 +54,9 @@ def _matching(
     """(videos int32[m] that have a token, float64[m] their weighted sums)."""
     n_places = len(later_id)
     for place in places:
-        if place >= 0:
-            n_places += words.start[place + 1] - words.start[place]
+        if place >= 0:  # counting reads all lists ahead, many at a time
+            for at in range(words.start[place], words.start[place + 1]):
+                n_places += (words.item_id[at] >= 0) & (words.weight[at] > 0)
     sums, n_found = sums_for(n_places), 0
     for j in range(len(later_id)):
         part = weight[later_row[j]] * later_weight[j]

@@ -19,14 +19,12 @@ from upnext.core.id_set import holds
 from upnext.core.types import Array, Bool, Candidates, Float32, Float64, Int64, Query
 from upnext.features.country_counts import CountryColumns
 from upnext.retrieval.selection import (
-    Heap,
+    best_of_places,
     best_rows,
     best_rows_by_group,
     grades,
-    is_worse,
     per_grade,
-    sort_best_first,
-    take_in,
+    places_of,
 )
 
 _N_KEPT: Final = 64  # masks that a list remembers itself under
@@ -154,22 +152,18 @@ def best_open(
     n, size = len(item_id), min(k, len(item_id))
     grade = grades(values)
     count = per_grade(grade)
-    heap = Heap(np.empty(size, np.int64), np.empty(size))
-    n_held, n_reached, last = 0, 0, -1
-    while n_held < size and n_reached < n:
-        first, n_wanted = last + 1, n_reached + size - n_held
-        while n_reached < min(n_wanted, n):
+    open_places = np.empty(n, np.int64)
+    n_open, n_reached, last = 0, 0, -1
+    while n_open < size and n_reached < n:
+        first, n_wanted = last + 1, min(n, n_reached + size - n_open)
+        while n_reached < n_wanted:
             last += 1
             n_reached += count[last]
-        for i in range(n):
-            if (
-                first <= grade[i] <= last
-                and (n_held < size or is_worse(heap.value[0], heap.row[0], values[i], item_id[i]))
-                and is_open(item_id[i], left_out, allowed)
-            ):
-                n_held = take_in(heap, n_held, item_id[i], values[i])
-    sort_best_first(heap, n_held)
-    return heap.row[:n_held], heap.value[:n_held]
+        for place in places_of(grade, first, last):
+            if is_open(item_id[place], left_out, allowed):
+                open_places[n_open] = place
+                n_open += 1
+    return best_of_places(open_places[:n_open], item_id, values, grade, size)
 
 
 @compiled

@@ -1,8 +1,8 @@
 """Sums by id in a hash table, for compiled loops: the neighbours of what a viewer watched, added up in one pass.
 
 A table of places leads to the number of an id, and ids and sums stand by number, close together: what is large holds four bytes a place, so all of it stays
-in the near caches. Ten thousand additions meet a stranger's place one time in eight; but for that no branch depends on the data, because a
-new id and a known one are written alike (a branch that is guessed wrongly costs as much as the whole addition).
+in the near caches. Few additions meet a stranger in their place; but for that no branch depends on the data, because a new id and a known one
+are written alike (a branch that is guessed wrongly costs as much as the whole addition).
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 
 from upnext.core.compiled import compiled
-from upnext.core.open_addressing import first_place, n_places_for, next_place
+from upnext.core.open_addressing import first_place, next_place
 from upnext.core.types import Array, Float64
 
 
@@ -26,8 +26,8 @@ class Sums(NamedTuple):
 
 @compiled
 def sums_for(n_at_most: int) -> Sums:
-    """Room for as many different ids, each below 2^31."""
-    number = np.zeros(n_places_for(n_at_most), np.int32)
+    """Room for as many different ids, each below 2^31; half of the places stay free."""
+    number = np.zeros(2 * n_at_most + 2, np.int32)
     return Sums(number, np.empty(1 + n_at_most, np.int32), np.zeros(1 + n_at_most))
 
 

@@ -55,8 +55,9 @@ def _similar(
     Of a video shown more than once the latest showing counts; one that the sample does not know has no viewers."""
     first, n_places = len(weight) - len(seeds), 0
     for seed in seeds:
-        if seed < len(viewers.idf):
-            n_places += viewers.item_start[seed + 1] - viewers.item_start[seed]
+        if seed < len(viewers.idf):  # counting reads all lists ahead, many at a time
+            for place in range(viewers.item_start[seed], viewers.item_start[seed + 1]):
+                n_places += (viewers.viewer[place] >= 0) & (viewers.part[place] > 0)
     sums, n_found = sums_for(n_places), 0
     for s in range(len(seeds)):
         seed = seeds[s]
@@ -74,7 +75,8 @@ def _videos_of(similar: Int64, weight: Float64, viewers: Viewers) -> tuple[Int64
     """(different videos int32[m] of some viewers, float64[m] the sum of weight times worth over who watched each)."""
     n_places = 0
     for viewer in similar:
-        n_places += viewers.start[viewer + 1] - viewers.start[viewer]
+        for row in range(viewers.start[viewer], viewers.start[viewer + 1]):
+            n_places += (viewers.item_id[row] >= 0) & (viewers.worth[row] > 0)
     sums, n_found = sums_for(n_places), 0
     for j in range(len(similar) - 1, -1, -1):
         viewer = similar[j]
