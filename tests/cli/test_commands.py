@@ -180,8 +180,8 @@ def test_the_merge_stands_beside_plain_hybrids_in_every_group(report: dict[str, 
         hybrids = setting["hybrids"]
         assert hybrids["missing"] == {}
         assert hybrids["made_of"]["collaborative only"] == "item_to_item"
-        assert set(hybrids["groups"]) == {"all", "new videos", "niche viewers"}
-        whole = hybrids["groups"]["all"]
+        assert set(hybrids["groups"]) == {"overall", "new videos", "niche viewers"}
+        whole = hybrids["groups"]["overall"]
         assert set(whole["rows"]) == rows
         assert not rows - {"merged"} & set(setting["rows"])
         for row, name in (("merged", "merged"), ("collaborative only", "item_to_item")):

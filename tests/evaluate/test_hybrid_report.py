@@ -39,7 +39,7 @@ def test_each_row_stands_on_all_pairs_on_new_videos_and_on_niche_viewers() -> No
         for group, found in groups.items()
     }
     assert recall == {
-        "all": {COLLABORATIVE: 0.5, CONTENT: 0.25, "merged": 1.0},
+        "overall": {COLLABORATIVE: 0.5, CONTENT: 0.25, "merged": 1.0},
         "new videos": {COLLABORATIVE: 0.0, CONTENT: 0.5, "merged": 1.0},
         "niche viewers": {COLLABORATIVE: 0.5, CONTENT: 0.5, "merged": 1.0},
     }
@@ -61,7 +61,7 @@ def test_differences_are_paired_and_say_what_is_better() -> None:
     said = json.loads(json.dumps(report.to_json(), allow_nan=False))["groups"]["new videos"]["less"]
     assert said["merged"][CONTENT]["recall@100"]["is_worse"]
     assert said[COLLABORATIVE][CONTENT]["recall@100"]["is_better"]
-    row = next(row for row in report.to_rows() if (row["on"], row["list"]) == ("all", CONTENT))
+    row = next(row for row in report.to_rows() if (row["on"], row["list"]) == ("overall", CONTENT))
     assert row["recall@100 less merged"].startswith("-0.7500 [")
     assert row["recall@100 less merged"].endswith("worse")
 
@@ -72,7 +72,7 @@ def test_several_cases_of_a_viewer_count_as_one() -> None:
     def by_viewer(values: np.ndarray) -> np.ndarray:
         return np.bincount(viewer, values) / 3
 
-    found = compared(by_viewer=by_viewer).groups["all"].rows[CONTENT]["recall@100"]
+    found = compared(by_viewer=by_viewer).groups["overall"].rows[CONTENT]["recall@100"]
     assert found.n_effective == N // 3
     assert found.mean == 0.25
 
@@ -99,4 +99,4 @@ def test_figures_are_those_of_the_metrics() -> None:
     ranked = np.random.default_rng(1).permuted(np.tile(np.arange(K), (N, 1)), axis=1)
     report = hybrid_report({"merged": ranked}, ("merged",), truth, {}, lambda v: v, ({}, {}))
     direct = measure(Places.of(ranked, truth), ["ndcg@10"])["ndcg@10"].mean()
-    assert report.groups["all"].rows["merged"]["ndcg@10"].mean == pytest.approx(direct)
+    assert report.groups["overall"].rows["merged"]["ndcg@10"].mean == pytest.approx(direct)

@@ -22,12 +22,16 @@ from pipeline_world import (
 from upnext.core.errors import InvalidInput
 from upnext.core.types import Candidates
 from upnext.features.counters import CounterTable
+from upnext.filters.config import FiltersConfig
 from upnext.learn.blend import LEAST_REQUESTS, TOWARDS_ALL, fit_mixing, set_blend
+from upnext.pipeline.assemble import Parts, assemble
 from upnext.pipeline.blend import COLUMNS, Blend, best_blended
+from upnext.pipeline.config import PipelineConfig, SurfaceConfig
 from upnext.pipeline.mixing import Mixing
 from upnext.pipeline.recommend import Pipeline
 from upnext.pipeline.rows import GatheredRows
 from upnext.ranking.rows import RankerRows
+from upnext.retrieval.config import RetrievalConfig
 
 K = 8  # candidates of a request
 
@@ -147,6 +151,28 @@ def test_a_page_and_its_replay_are_merged_by_the_weights_of_their_surface(
     assert scores["home"][1] == scores["shorts"][1] == 0.0  # the first place: -0
     assert scores["home"][9] == -8.0
     assert scores["shorts"] == {i: -score for i, score in scores["home"].items()}
+
+
+def test_an_arm_of_an_experiment_is_merged_by_the_weights_of_its_surface(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    own = SurfaceConfig(sources={"popular": 40})
+    parts = Parts(
+        view=view_of(tmp_path_factory.mktemp("arms")), counters=CounterTable(), hydrator=Hydrated(viewer()),
+        surfaces={"home": own, "shorts": own}, pipeline=PipelineConfig(), filters=FiltersConfig(),
+        retrieval=RetrievalConfig(),
+    )  # fmt: skip
+    made = assemble(parts, None)
+    arm = made.surface("shorts", own.model_copy(update={"size": 3}), parts)
+    mixing = Mixing({"rate_7d": 1.0}, {"shorts": {"rate_7d": -1.0}})
+    blend = Blend(parts.counters, mixing)
+    base = replace(made.pipeline, blend=blend)
+    varied = replace(base, surfaces={**base.surfaces, "shorts": arm})
+    asked = {name: request(surface=name) for name in ("home", "shorts")}
+    for pipeline, name, sign in ((base, "home", 1), (base, "shorts", -1), (varied, "shorts", -1)):
+        found = pipeline.recommend(asked[name]).scored.candidates.columns["blend"]
+        assert len(found)
+        assert (np.sign(found) == sign).all()  # the rate of no showings is above 0
 
 
 def test_every_candidate_keeps_each_source_and_its_score_through_union_and_merge(

@@ -18,7 +18,11 @@ from upnext.evaluate.metrics import Places, measure
 from upnext.evaluate.user_items import UserItems
 
 METRICS: Final = ("recall@100", "ndcg@10")
-GROUPS: Final = {"all": None, "new videos": "video=new", "niche viewers": "taste=niche"}  # segments
+GROUPS: Final = {
+    "overall": None,
+    "new videos": "video=new",
+    "niche viewers": "taste=niche",
+}  # segments
 
 
 @dataclass(frozen=True, slots=True)
