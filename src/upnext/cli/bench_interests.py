@@ -276,4 +276,5 @@ def _shown(name: str, row: Mapping[str, Estimate]) -> dict[str, str]:
 
 def _unit(vectors: Float32) -> Float32:
     length = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return (vectors / np.maximum(length, 1e-12)).astype(np.float32)
+    scaled: Float32 = (vectors / np.maximum(length, 1e-12)).astype(np.float32)
+    return scaled
