@@ -21,7 +21,13 @@ from learn_world import (
 
 from upnext.artifacts.manifest import Manifest
 from upnext.artifacts.releases import ReleaseStore
+from upnext.catalog.view import CatalogView
 from upnext.core.errors import InvalidInput
+from upnext.core.protocols import NoProgress
+from upnext.events.log import SqliteEventLog
+from upnext.learn.catalogue import fit_catalogue
+from upnext.learn.instants import Instants
+from upnext.learn.stages import Stages, vocabulary_of
 from upnext.learn.train_report import TrainReport
 from upnext.pipeline.release_parts import ReleaseParts
 from upnext.settings.settings import Settings, load
