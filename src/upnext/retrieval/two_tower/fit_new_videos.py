@@ -34,7 +34,8 @@ from upnext.retrieval.two_tower.rank_new_videos import Round, ranked_weights
 
 MAX_VIDEOS: Final = 2000  # treated as new
 REVEALED: Final = (0.0, 0.02, 0.05, 0.1, 0.2, 0.5)  # shares of a video's viewers
-MAX_VIEWERS: Final = 16  # of one video, embedded; more are counted
+MAX_VIEWERS: Final = 16  # of one video, revealed with their vectors; more are counted
+N_HIDDEN: Final = 8  # more of each video, embedded and never revealed: who is to find it
 SHARE_NEW: Final = 0.2  # of those videos, in each round of ranking
 MAX_PAIRS: Final = 1024  # of a round
 MAX_OTHERS: Final = 8192  # trained videos that stand for all, beside those treated as new
@@ -73,16 +74,16 @@ class Pretended:
     content: Float32  # [m, d]
     creator: Float32  # [m, d]
     n_creator: Int64  # [m]
-    viewer: Float32  # [r, d] up to MAX_VIEWERS viewers a video
+    viewer: Float32  # [r, d] up to MAX_VIEWERS + N_HIDDEN viewers a video
     owner: Int64  # [r] whose, ascending
-    place: Int64  # [r] 0 .. MAX_VIEWERS - 1 among the viewers of its video
+    place: Int64  # [r] 0, 1, ... among the viewers of its video
     count: Int64  # [m] viewers in all
     revealed: list[Int64]  # of each share, how many of them [m]
 
     def parts(self, n: Int64) -> VideoParts:
         """What is known with n int64[m] viewers revealed."""
         total = np.zeros_like(self.content)
-        is_revealed = self.place < n[self.owner]
+        is_revealed = self.place < np.minimum(n, MAX_VIEWERS)[self.owner]
         np.add.at(total, self.owner[is_revealed], self.viewer[is_revealed])
         mean = mean_of_sum(total, np.minimum(n, MAX_VIEWERS))
         return VideoParts(self.content, self.creator, self.n_creator, mean, n)
@@ -150,7 +151,7 @@ def _pairs(
 ) -> tuple[Int64, Int64]:
     """(rows int64[p] of the viewers, their videos int64[p]): drawn as often as they occur among all that are not revealed."""
     owner, n_videos = pretended.owner, len(pretended.item_id)
-    left = np.flatnonzero(pretended.place >= revealed[owner])
+    left = np.flatnonzero(pretended.place >= np.minimum(revealed, MAX_VIEWERS)[owner])
     n_left = np.bincount(owner[left], minlength=n_videos)
     weight = (pretended.count - revealed) / np.maximum(n_left, 1)
     n_others = n_videos - is_new.sum()
@@ -165,14 +166,14 @@ def _pairs(
 def _viewers_of(
     network: TwoTower, material: Material, chosen: Int64, rng: np.random.Generator
 ) -> tuple[Float32, Int64, Int64]:
-    """(vectors float32[r, d] of up to MAX_VIEWERS viewers a video, whose int64[r] by place in chosen, ascending; all viewers int64[m])."""
+    """(vectors float32[r, d] of up to MAX_VIEWERS + N_HIDDEN viewers a video, whose int64[r] by place in chosen, ascending; all viewers int64[m])."""
     rows = relevant_rows(material)
     rows = rows[rng.permutation(len(rows))]
     rows = rows[np.argsort(material.showings.item_id[rows], kind="stable")]  # by video, mixed
     item_id = material.showings.item_id[rows]
     first = np.searchsorted(item_id, chosen)
     count = np.searchsorted(item_id, chosen, side="right") - first
-    n_most = np.minimum(MAX_VIEWERS, count)
+    n_most = np.minimum(MAX_VIEWERS + N_HIDDEN, count)
     owner = np.repeat(np.arange(len(chosen)), n_most)
     place = np.arange(len(owner)) - np.repeat(np.cumsum(n_most) - n_most, n_most)
     viewer = viewer_vectors(network, material, rows[first[owner] + place])
