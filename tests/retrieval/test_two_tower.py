@@ -77,7 +77,8 @@ def test_viewers_get_the_videos_of_their_taste(trained):
 def test_vectors_are_normalised(trained):
     _, _, folder, _, _, _ = trained
     length = np.linalg.norm(np.load(folder / "item_vectors.npy"), axis=1)
-    assert np.allclose(length[:-1], 1, atol=1e-5)  # the last was never shown
+    assert np.allclose(length[:-1], 1, atol=1e-5)
+    assert length[-1] < 1.00001  # never shown: what is known poorly is shorter
     assert np.linalg.norm(UserTower(folder).vectors(query_of())[0]) == pytest.approx(1, abs=1e-5)
 
 
