@@ -147,8 +147,10 @@ def exact_lists(
     model = VectorModel(asked, vectors, bias)
     each = full_ranking(model, truth, DEPTH, excluded=seen)(np.arange(len(asked)))
     lists = np.full((len(queries), DEPTH), -1, np.int64)
+    if len(owner) == len(queries) and len(np.unique(owner)) == len(owner):
+        return each  # one vector each
     for user in np.unique(owner).tolist():
-        rows = owner == user if len(owner) != len(queries) else slice(user, user + 1)
+        rows = owner == user
         lists[user] = _merged(
             each[rows], asked[rows], vectors, split.truth.take(np.array([user])).item_id
         )
@@ -157,8 +159,6 @@ def exact_lists(
 
 def _merged(each: Int64, asked: Float32, vectors: Float32, relevant: Int64) -> Int64:
     """int64[DEPTH]: the best of lists int64[q, DEPTH] by the largest product; of equals the relevant ones stand last."""
-    if len(each) == 1:
-        return each[0]
     ids = np.unique(each[each >= 0])
     score = (vectors[ids] @ asked.T).max(axis=1)
     best: Int64 = ids[np.lexsort((ids, np.isin(ids, relevant), -score))][:DEPTH]

@@ -41,7 +41,7 @@ from upnext.retrieval.material import Material
 from upnext.retrieval.training_rows import is_first_showing, strictly_before
 from upnext.retrieval.two_tower.config import TwoTowerConfig
 from upnext.retrieval.two_tower.learner import TwoTowerLearner
-from upnext.retrieval.two_tower.new_videos import Known, NewVideos
+from upnext.retrieval.two_tower.new_videos import Known, NewVideos, mean_of_sum
 from upnext.retrieval.two_tower.user_tower import UserTower
 
 K: Final = 100
@@ -146,8 +146,8 @@ def _met(
         profile = viewers.profile(user_id) or Profile()
         asked = Request("", user_id, "", 1, int(before.time_us[row]))
         total[own] += tower.vectors(Query(asked, User(user_id, profile, history)))[0]
-    known = np.minimum(count, MAX_VIEWERS)
-    return total / np.maximum(known, 1)[:, None].astype(np.float32), count.astype(np.int64)
+    known = np.minimum(count, MAX_VIEWERS).astype(np.int64)
+    return mean_of_sum(total, known), count.astype(np.int64)
 
 
 @dataclass(frozen=True)

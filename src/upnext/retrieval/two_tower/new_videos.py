@@ -1,11 +1,11 @@
 """Where a video that was never trained stands: a learned blend of what is known of it.
 
 Parts: the content tower's vector, the mean vector of its creator's other videos, the mean vector of its first viewers (those who found
-it relevant), the mean of all trained videos, and the mean vector of all viewers (a product with which is much the same for everyone: a bias). With n_creator other videos and n_viewers viewers the last two count as
+it relevant), and the mean of all trained videos. With n_creator other videos and n_viewers viewers the last two count as
 s = n / (n + half), and each part's weight is linear in 1, s_creator, s_viewers and their product: the more viewers there are, the less
-content has to say. Weights are those that rank videos treated as new rightly among all videos (rank_new_videos.py), starting from a ridge
-regression that predicts their trained vectors. That one alone expects the average of what a video may turn out to be, which no list of a
-hundred ever holds. The result is not normalised: a score is an inner product, and what is known poorly is shorter.
+content has to say. Weights are those of a ridge regression that predicts the trained vectors of videos treated as new
+(fit_new_videos.py). The result is not normalised: a score is an inner product, so the best guess of a score is the product with the
+expected vector, and what is known poorly is shorter and ranks lower.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import numpy as np
 
 from upnext.core.types import Array, Bool, Float32, Float64, Int64
 
-N_TERMS: Final = 14
+N_TERMS: Final = 12
 
 
 @dataclass(frozen=True)
@@ -41,56 +41,49 @@ class NewVideoBlend:
 
     weight: Float64  # [N_TERMS]
     mean: Float32  # [d] of the trained videos' vectors
-    crowd: Float32  # [d] of viewers' vectors
     half_creator: float  # so many other videos of the creator make s_creator one half
     half_viewers: float
 
     def vectors(self, parts: VideoParts) -> Float32:
-        """float32[m, d]; a trained vector's length is 1, these have any."""
-        return np.asarray(np.tensordot(self.weight, self.terms(parts), 1), np.float32)
+        """float32[m, d], none longer than 1, the length of a trained vector."""
+        terms = terms_of(parts, self.mean, self.half_creator, self.half_viewers)
+        vectors = np.tensordot(self.weight, terms, 1)
+        length = np.linalg.norm(vectors, axis=1, keepdims=True)
+        return np.asarray(vectors / np.maximum(length, 1.0), np.float32)
 
-    def terms(self, parts: VideoParts) -> Float32:
-        """float32[N_TERMS, m, d]: what the weights multiply."""
-        return terms_of(parts, (self.mean, self.crowd), self.half_creator, self.half_viewers)
 
-
-def terms_of(
-    parts: VideoParts, known: tuple[Float32, Float32], half_creator: float, half_viewers: float
-) -> Float32:
-    """float32[N_TERMS, m, d] of the parts and of what is the same for all: (mean, crowd)."""
+def terms_of(parts: VideoParts, mean: Float32, half_creator: float, half_viewers: float) -> Float32:
+    """float32[N_TERMS, m, d]: what the weights multiply."""
     c = (parts.n_creator / (parts.n_creator + half_creator)).astype(np.float32)[:, None]
     v = (parts.n_viewers / (parts.n_viewers + half_viewers)).astype(np.float32)[:, None]
-    everyone, crowd = (np.broadcast_to(vector, parts.content.shape) for vector in known)
+    everyone = np.broadcast_to(mean, parts.content.shape)
     terms: list[Array] = []
     for vector in (everyone, parts.content):
         terms += [vector, c * vector, v * vector, c * v * vector]
     terms += [c * parts.creator, c * v * parts.creator]
     terms += [v * parts.viewers, c * v * parts.viewers]
-    terms += [crowd, v * crowd]
     return np.stack(terms)
 
 
-def blend_of(
-    parts: VideoParts, target: Float32, known: tuple[Float32, Float32], reg: float = 1e-3
-) -> NewVideoBlend:
-    """The blend that predicts target float32[m, d] best: halves chosen on every third video, ridge weights on all. known: (mean, crowd).
+def blend_of(parts: VideoParts, target: Float32, mean: Float32, reg: float = 1e-3) -> NewVideoBlend:
+    """The blend that predicts target float32[m, d] best: halves chosen on every third video, ridge weights on all.
 
     Without a single video every weight is that of the content part."""
     if not len(parts):
         weight = np.zeros(N_TERMS)
         weight[4] = 1.0
-        return NewVideoBlend(weight, *known, 1.0, 1.0)
+        return NewVideoBlend(weight, mean, 1.0, 1.0)
     is_held = np.arange(len(parts)) % 3 == 0
     best = (np.inf, 1.0, 1.0)
     for half_creator in (1.0, 3.0, 10.0):
         for half_viewers in (3.0, 10.0, 30.0, 100.0):
-            terms = terms_of(parts, known, half_creator, half_viewers)
+            terms = terms_of(parts, mean, half_creator, half_viewers)
             weight = _ridge(terms[:, ~is_held], target[~is_held], reg)
             error = np.square(np.tensordot(weight, terms[:, is_held], 1) - target[is_held]).mean()
             best = min(best, (float(error), half_creator, half_viewers))
     _, half_creator, half_viewers = best
-    terms = terms_of(parts, known, half_creator, half_viewers)
-    return NewVideoBlend(_ridge(terms, target, reg), *known, half_creator, half_viewers)
+    terms = terms_of(parts, mean, half_creator, half_viewers)
+    return NewVideoBlend(_ridge(terms, target, reg), mean, half_creator, half_viewers)
 
 
 def _ridge(terms: Float32, target: Float32, reg: float) -> Float64:
@@ -158,7 +151,7 @@ class Known:
         blend, creators = self.blend, self.creators
         np.savez(
             path, is_trained=self.is_trained, creator=creators.creator, total=creators.total,
-            count=creators.count, weight=blend.weight, mean=blend.mean, crowd=blend.crowd,
+            count=creators.count, weight=blend.weight, mean=blend.mean,
             halves=np.array([blend.half_creator, blend.half_viewers]),
             out_weight=self.out[0], out_bias=self.out[1], by_content=np.array(self.by_content),
         )  # fmt: skip
@@ -170,9 +163,7 @@ class Known:
             return Known(
                 data["is_trained"],
                 CreatorMeans(data["creator"], data["total"], data["count"]),
-                NewVideoBlend(
-                    data["weight"], data["mean"], data["crowd"], *data["halves"].tolist()
-                ),
+                NewVideoBlend(data["weight"], data["mean"], *data["halves"].tolist()),
                 (data["out_weight"], data["out_bias"]),
                 bool(data["by_content"]),
             )
