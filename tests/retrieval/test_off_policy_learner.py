@@ -91,20 +91,49 @@ def test_logged_propensities_are_used_where_they_are_known():
     assert policy_of(believed).argmax() == LOGGING.argmax()
 
 
-def test_the_learned_propensities_follow_the_viewers_context_and_counts_cannot():
-    """Two surfaces with opposite favourites: E[u / beta] is 1 either way, the log loss tells them apart.
+def test_the_learned_propensities_are_those_of_each_surface_and_counts_cannot_be():
+    """Two surfaces with opposite favourites: E[u / beta] is 1 either way, everything else tells them apart.
 
-    The log loss of the truth is its entropy; a learned one within .02 nats is closer than counts by ten times."""
+    By counts an arm of .7 and .05 has .375 on both, so a surface's rows of it weigh 1.87 and .13 arms instead of 1 each. Learned from every
+    action; from the liked ones alone it would be .7 x .3 : .1 x .25 : ... and 5 % of KL."""
     logging = np.array([[0.7, 0.1, 0.1, 0.05, 0.05], [0.05, 0.05, 0.1, 0.1, 0.7]])
-    material = material_from(armed_log(2_000, logging, P_REWARD, seed=1), 5)
-    _, figures = learned(material)
+    learner, figures = learned(material_from(armed_log(2_000, logging, P_REWARD, seed=1), 5))
     entropy = -(logging * np.log(logging)).sum(1).mean()
     mixed = logging.mean(0)
-    by_counts = -(mixed * np.log(mixed)).sum()
-    assert by_counts > entropy + 0.3
+    assert -(mixed * np.log(mixed)).sum() > entropy + 0.3
     assert figures["propensity_loss"] == pytest.approx(entropy, abs=0.03)
     assert figures["mean_weight"] == pytest.approx(1, abs=0.04)
     assert 0 < figures["effective_share"] < 1
+    fresh = armed_log(4_000, logging, P_REWARD, seed=2)  # rows that taught nothing
+    surface = np.array([moment.surface == "shorts" for moment in fresh.moments], np.int64)
+    beta = np.zeros((4_000, 5))
+    for said in learner.shares(material_from(fresh, 5)):
+        beta[said.row] = said.propensity
+    true = logging[surface]
+    assert (true * np.log(true / beta)).sum(1).mean() < 0.02
+    assert (true * np.log(true / mixed)).sum(1).mean() > 0.3
+    arms_of = np.zeros((2, 5, 2))  # by learned and counted propensities
+    for column, p in enumerate((beta[np.arange(4_000), fresh.item_id], mixed[fresh.item_id])):
+        np.add.at(arms_of[..., column], (surface, fresh.item_id), 1 / p)
+    arms_of /= np.bincount(surface)[:, None, None]
+    assert (
+        np.abs(arms_of[..., 0] - 1).max() < 0.45
+    )  # 100 rows of an arm: 3 standard errors and the head's own
+    assert np.abs(arms_of[..., 1] - 1).max() > 0.8
+
+
+def test_what_the_propensity_head_learns_changes_no_weight_of_the_policy():
+    """Where every propensity is in the log, `learned` trains its head beside a policy that is weighed as under `counts`: the same bits."""
+    material = material_from(armed_log(300, LOGGING, P_REWARD, with_propensity=True), 5)
+    both, alone = (
+        learned(material, correction=correction, epochs=3)[0].snapshot()
+        for correction in ("learned", "counts")
+    )
+    for name, weight in both.items():
+        is_head = name.startswith("propensity.")
+        assert is_head or np.array_equal(weight, alone[name]), name
+    head = "propensity.project.2.weight"
+    assert not np.array_equal(both[head], alone[head])
 
 
 def test_top_k_gives_second_best_arms_the_share_that_one_slot_does_not(arms):

@@ -87,6 +87,16 @@ def test_they_do_so_in_every_one_of_three_worlds(seed: int) -> None:
     assert broken_promises(Plan(n_logged=12_000, n_viewers=600, seed=seed)) == []
 
 
+def test_a_small_study_trains_and_plays_a_network_per_reward() -> None:
+    """Networks trained, asked for every viewer's vector each day, pages filled: too small to say which reward is better."""
+    plan = Plan(n_videos=60, n_logged=60, log_days=5, n_viewers=20, days=2)
+    chosen = {name: REWARDS[name] for name in ("immediate", "return")}
+    lines = study(plan, rewards=chosen)
+    assert [line.reward for line in lines] == ["uniform chance", *chosen]
+    assert all(line.watch_first_h > 0 for line in lines)
+    assert len({line.watch_first_h for line in lines}) > 1  # the lists differ
+
+
 @pytest.mark.slow
 def test_generators_trained_on_them_do_as_well() -> None:
     """The whole way: a network trained off policy, exported, and asked for every viewer's vector each day."""

@@ -274,8 +274,8 @@ def bench_corrections(
     world: Annotated[
         str, typer.Option(help="A named world, see `upnext simulate --list`.")
     ] = "everyday",
-    viewers: Annotated[int, typer.Option(help="Viewers of the log.")] = 1_500,
-    videos: Annotated[int, typer.Option(help="Videos of the world.")] = 150,
+    viewers: Annotated[int, typer.Option(help="Viewers of the log.")] = 4_000,
+    videos: Annotated[int, typer.Option(help="Videos of the world.")] = 60,
     strength: Annotated[
         float, typer.Option(min=0.0, help="How skewed the log is; 0: slots filled by chance.")
     ] = 1.5,

@@ -51,9 +51,9 @@ def _table(plan: Plan, found: Sequence[tuple[Log, list[Corrected]]]) -> Table:
     best = np.mean([log.best_value for log, _ in found])
     table = Table(
         title=f"world {plan.world!r}: true relevance of the first {LISTED} for {plan.n_viewers:,} viewers; the log's policy has "
-        f"{logging:.4f}, the best there is {best:.4f}; {len(found)} seeds"
+        f"{logging:.4f}, the best there is {best:.4f}; means of {len(found)} seeds"
     )
-    for column in ("propensities", "value", "less that of none", "KL from the truth, nats", "E[u / beta]"):  # fmt: skip
+    for column in ("propensities", "value", "less that of none", "KL from the truth, nats", "E(u / beta)"):  # fmt: skip
         table.add_column(column, justify="left" if column == "propensities" else "right")
     for place, kind in enumerate(KINDS):
         rows = [lines[place] for _, lines in found]

@@ -229,7 +229,7 @@ def _plot(points: Sequence[Point], at: int, base: float, path: Path) -> None:
     axes.axvline(base, linestyle=":", color="#777777", label="share of the catalogue")
     axes.set_xlabel(f"premium videos in the first {at}, share")
     axes.set_ylabel(f"recall@{at}")
-    axes.set_title("what premium videos cost; numbers are premium weights, bars 95 %")
+    axes.set_title("numbers are premium weights, bars 95 % over viewers", fontsize="medium")
     axes.legend(frameon=False)
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150)

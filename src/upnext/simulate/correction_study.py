@@ -1,7 +1,7 @@
 """What the correction for the logging policy is worth, where that policy and every video's true relevance are known.
 
-Two surfaces each have an editor who pushes videos without regard to what they are worth; with 5 in 100 slots drawn by chance and the editors' weights
-spread over a factor of e^{4 strength} or so, the log is mostly theirs. A shown video is found relevant with the probability of simulate/truth.py. The
+Two surfaces each have an editor who pushes videos without regard to what they are worth (their logits' standard deviation is `strength`, and they don't
+correlate with worth); 5 in 100 slots are drawn by chance. A shown video is found relevant with the probability of simulate/truth.py. The
 log says which surface a slot stood on, and nothing of its propensity. One network is trained per kind of propensity (retrieval/off_policy):
 
     none        rewards weigh log pi: the policy learns what was pushed and liked
@@ -42,7 +42,7 @@ LISTED: Final = 10
 EXPLORED: Final = 0.05  # share of slots drawn by chance
 CONFIG: Final = OffPolicyConfig(
     reward=RewardConfig(shown=0.0, click=0.0, relevant=1.0, completed=1.0),
-    embedding_size=16, input_size=16, state_size=16, content_hidden=16, n_history=20, epochs=10,
+    embedding_size=16, input_size=16, state_size=16, content_hidden=16, n_history=20, epochs=6,
     id_dropout=0.0, temperature=0.2, learning_rate=0.01, device="cpu",
 )  # fmt: skip
 
@@ -52,9 +52,9 @@ class Plan:
     """Sizes of a study."""
 
     world: str = "everyday"
-    n_videos: int = 150
-    n_viewers: int = 1_500
-    n_showings: int = 8  # of each viewer
+    n_videos: int = 60
+    n_viewers: int = 4_000
+    n_showings: int = 6  # of each viewer
     strength: float = 1.5  # standard deviation of the logits of what editors push; 0: pure chance
     seed: int = 0
 
@@ -89,7 +89,7 @@ def drawn_log(plan: Plan) -> Log:
     pair = np.divmod(np.arange(n_users * n_items), n_items)
     relevance = expected_relevance(world, *pair).reshape(n_users, n_items)
     rng = rng_for("correction study", plan.seed)
-    push = np.exp(plan.strength * rng.normal(size=(2, n_items)))
+    push = np.exp(plan.strength * _regardless(rng.normal(size=(2, n_items)), relevance.mean(0)))
     editor = (1 - EXPLORED) * push / push.sum(axis=1, keepdims=True) + EXPLORED / n_items
     surface = rng.integers(0, 2, (n_users, n))
     unseen, who = np.ones((n_users, n_items), np.bool_), np.arange(n_users)
@@ -155,6 +155,13 @@ def corrected(log: Log, kind: Kind, config: OffPolicyConfig, progress: Progress)
         beta = log.propensity
     ratio = np.log(log.propensity / beta)
     return Corrected(kind, value, float(ratio.mean()), float((1 / n_items / beta).mean()))
+
+
+def _regardless(push: Float64, worth: Float64) -> Float64:
+    """float64[2, v]: the logits less what correlates with each video's worth, so that no seed's editors are right or wrong by luck."""
+    worth = worth - worth.mean()
+    push = push - push.mean(axis=1, keepdims=True)
+    return np.asarray(push - np.outer(push @ worth, worth) / (worth @ worth), np.float64)
 
 
 def _values(share: Float64, relevance: Float64, unseen: Bool) -> tuple[float, float]:

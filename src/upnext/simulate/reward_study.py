@@ -7,10 +7,8 @@ watched most is regretted: a reward of the moment fills pages with it, and one t
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 import numpy as np
@@ -23,7 +21,6 @@ from upnext.features.moments import Moments
 from upnext.features.showings import Showings
 from upnext.retrieval.material import Material, VideoCodes
 from upnext.retrieval.off_policy.config import OffPolicyConfig, RewardConfig
-from upnext.retrieval.off_policy.generator import OffPolicyGenerator
 from upnext.simulate.content import content_vectors
 from upnext.simulate.loop import Round, run
 from upnext.simulate.measures import DayRow
@@ -76,36 +73,38 @@ class Kept:
     clickbait: float  # mean of what was shown
 
 
+Vectors = Callable[[Sequence[Query]], tuple[Float32, Float32]]  # float32[u, d], float32[v, d]
+
+
 @dataclass
 class ByVectors:
     """Fills pages with the unseen videos nearest to each viewer's vector, which is that of the day's beginning."""
 
-    generator: OffPolicyGenerator
-    items: Float32  # [v, d]
+    vectors: Vectors
     rounds: list[Round] = field(default_factory=list)  # what was shown so far; the caller appends
 
     def begin(self, platform: Platform, day: int) -> PageMaker:
         """What fills the pages of a day."""
-        score = self._vectors(platform, day) @ self.items.T
+        viewers, items = self.vectors(self._queries(platform, day))
+        score = viewers @ items.T
         hidden = np.ones(platform.world.n_videos, np.bool_)
         hidden[platform.published(day)] = False
         score[:, hidden] = -np.inf
         return best_unseen(platform, score)
 
-    def _vectors(self, platform: Platform, day: int) -> Float32:
-        """float32[u, d] of all viewers."""
+    def _queries(self, platform: Platform, day: int) -> list[Query]:
+        """One of every viewer."""
         shown = showings_of_rounds(platform, self.rounds)
         starts, now_us = shown.starts(), platform.day_start_us(day)
-        vectors = np.zeros((platform.world.n_viewers, self.generator.embedding_size), np.float32)
-        for viewer in range(len(vectors)):
+        queries = []
+        for viewer, name in enumerate(platform.world.user_ids):
             own = slice(starts[viewer], starts[viewer + 1])
             history = History(
                 shown.item_id[own], shown.time_us[own], shown.watch_s[own], shown.flags[own]
             )
-            name = platform.world.user_ids[viewer]
             asked = Request("", name, "home", 10, now_us)
-            vectors[viewer] = self.generator.vectors(Query(asked, User(name, history=history)))[0]
-        return vectors
+            queries.append(Query(asked, User(name, history=history)))
+        return queries
 
 
 def best_unseen(platform: Platform, score: Float32) -> PageMaker:
@@ -219,11 +218,8 @@ def study(
     for name, reward in rewards.items():
         learner = OffPolicyLearner(config.model_copy(update={"reward": reward}))
         learner.learn(material, progress=progress)
-        with TemporaryDirectory() as folder:
-            learner.export(Path(folder))
-            items = np.load(Path(folder) / "item_vectors.npy")
-            policy = ByVectors(OffPolicyGenerator(Path(folder)), items)
-            lines.append(played(plan, name, policy, policy.rounds))
+        policy = ByVectors(learner.vectors)
+        lines.append(played(plan, name, policy, policy.rounds))
     return lines
 
 
