@@ -1,4 +1,4 @@
-"""`upnext bench fine-tuning` and `upnext bench new-videos` on a platform of one taste a viewer."""
+"""`upnext bench fine-tuning`, `bench ablation` and `bench new-videos` on a platform of one taste a viewer."""
 
 import json
 
@@ -77,3 +77,37 @@ def test_what_there_is_nothing_to_learn_from_is_one_line(config):
     assert "showings before the last 1800 hours" in one_error_line(long)
     text = upnext("bench", "new-videos", "--from", UNTIL, "--hours", "a", "--config", config)
     assert "numbers with commas" in one_error_line(text)
+
+
+def test_variants_of_a_generator_are_compared_with_it_as_set(config):
+    variants = (
+        "--variant", "as set, again: popularity_weight=0.8",
+        "--variant", "popularity alone: popularity_weight=1000",
+        "--variant", "liked weighs 9: confidence.liked=9 epochs=3",
+        "--variant", "another one: generator=content_profile",
+    )  # fmt: skip
+    ran = upnext("bench", "ablation", "factorisation", *variants, "--config", config, "--json")
+    assert ran.code == 0, ran.err
+    said = json.loads(ran.out)
+    names = ["as set", "as set, again", "popularity alone", "liked weighs 9", "another one"]
+    assert list(said["figures"]) == names
+    assert said["less_base"]["as set, again"]["recall@100"]["mean"] == 0
+    coverage = {name: figures["coverage@10"]["mean"] for name, figures in said["figures"].items()}
+    assert coverage["popularity alone"] < coverage["as set"]  # nearly the same list for everybody
+
+
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        (("bm25",), "GENERATOR"),
+        (("factorisation", "--variant", "no setting"), "--variant"),
+        (("factorisation", "--variant", "odd: factors=8"), "a setting of factorisation"),
+        (("factorisation", "--variant", "odd: confidence.factors=8"), "a setting of factorisation"),
+        (("factorisation", "--variant", "bad: epochs=0"), "epochs"),
+        (("factorisation", "--variant", "as set: epochs=2"), "a label of its own"),
+        (("factorisation", "--variant", "odd: generator=bm25"), "generator"),
+    ],
+)
+def test_a_variant_that_can_not_be_is_one_line(config, asked, said):
+    ran = upnext("bench", "ablation", *asked, "--config", config)
+    assert said in one_error_line(ran)

@@ -129,8 +129,33 @@ def bench_fine_tuning(
 ) -> None:
     """Each generator stale, fine-tuned on the newest showings alone, and trained anew: cost and recall, on your own log."""
     from upnext.cli.bench_fine_tuning import Asked, run
+    from upnext.cli.studied_log import Cut
 
-    run(Asked(until, hours, generators, viewers, config, as_json), *consoles())
+    run(Asked(Cut(until, hours, viewers), generators, config, as_json), *consoles())
+
+
+@bench_app.command("ablation")
+def bench_ablation(
+    generator: Annotated[str, typer.Argument(help="two_tower, factorisation, sequence ...")],
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(help='"label: setting=value ..."; generator=NAME changes that. Many.'),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(help="End of what is judged (ISO with offset); default: the log's."),
+    ] = None,
+    hours: Annotated[float, typer.Option(min=0.01, help="Length of what is judged.")] = 24.0,
+    viewers: Annotated[int, typer.Option(min=0, help="Only so many, drawn; 0: all.")] = 0,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """What each part of a generator adds on your own log: trained as set and in variants, the differences paired."""
+    from upnext.cli.bench_ablation import Asked, run
+    from upnext.cli.studied_log import Cut
+
+    cut = Cut(until, hours, viewers)
+    run(Asked(generator, tuple(variant or ()), cut, config, as_json), *consoles())
 
 
 @bench_app.command("new-videos")

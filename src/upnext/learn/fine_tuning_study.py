@@ -93,7 +93,7 @@ def compared(
     for model, (material, own) in trainings.items():
         place = folder / name / model
         start_from = snapshot if model == "fine-tuned" else None
-        costs[model], weights = _trained(name, material, own, place, start_from, progress)
+        costs[model], weights = trained(name, material, own, place, start_from, progress)
         snapshot = weights if model == "stale" else snapshot
         vectors = np.load(place / EXPORT / "item_vectors.npy")
         listed = study.listed & vectors.any(axis=1)
@@ -105,7 +105,7 @@ def compared(
     return Compared(costs, report)
 
 
-def _trained(
+def trained(
     name: str,
     material: Material,
     settings: Settings,

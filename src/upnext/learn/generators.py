@@ -33,7 +33,8 @@ from upnext.settings.settings import Settings
 
 SNAPSHOT = "snapshot.npz"
 EXPORT = "export"
-FINE_TUNED = ("two_tower", *(name for name in TRAINED if name != "content_profile"))
+LEARNED = ("two_tower", *TRAINED)
+FINE_TUNED = tuple(name for name in LEARNED if name != "content_profile")
 
 
 def asked_for(settings: Settings) -> tuple[str, ...]:
