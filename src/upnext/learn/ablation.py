@@ -112,9 +112,10 @@ def _changed(
     values = config.model_dump()
     for name, value in changes.items():
         *parts, last = name.split(".")
-        inside = values
+        inside: dict[str, Any] = values
         for part in parts:
-            inside = inside.get(part) if isinstance(inside.get(part), dict) else {}
+            deeper = inside.get(part)
+            inside = deeper if isinstance(deeper, dict) else {}
         if last not in inside:
             raise expected(
                 f"--variant {label!r}", f"a setting of {generator}: {', '.join(values)}", name
