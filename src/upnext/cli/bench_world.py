@@ -15,7 +15,7 @@ import pyarrow as pa
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.store import Catalog
 from upnext.catalog.view import CatalogView
-from upnext.content.encoder import fit_content
+from upnext.content.encoder import ContentEncoder, fit_content
 from upnext.content.reduction import Reduction
 from upnext.content.tags import TagVectors
 from upnext.core.clock import DAY_US, SystemClock
@@ -26,14 +26,16 @@ from upnext.evaluate.gather import offline_parts
 from upnext.events.log import SqliteEventLog
 from upnext.features.context import ContextEncoder, Moment, Vocabulary
 from upnext.features.counters import CounterTable
-from upnext.features.showings import Showings
+from upnext.features.showings import Showings, showings_of
 from upnext.pipeline.assemble import assemble
 from upnext.pipeline.blend import DEFAULT_MIXING
 from upnext.pipeline.release_parts import ReleaseParts, write_catalog_marks
 from upnext.ranking.reference_ranker import write_reference_ranker
 from upnext.retrieval.covisits import Neighbours
+from upnext.retrieval.factorisation.factorisation_learner import FactorisationLearner
 from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.material import Material, VideoCodes
+from upnext.retrieval.viewers import viewers_of
 from upnext.settings.offline import offline_settings
 from upnext.settings.settings import Settings
 
@@ -131,7 +133,12 @@ def _release(settings: Settings, n_videos: int, progress: Progress) -> None:
     _content(folder, view, settings)
     progress.start("synthetic release", 4, "parts")
     vectors = clustered(n_videos, settings.retrieval.two_tower.embedding_size, seed=0)
-    _towers(folder / "retrieval", settings, vocabulary, vectors)
+    few = _few(ContentEncoder.load(folder / "content").size, vocabulary)
+    _towers(folder / "retrieval", settings, few, vectors)
+    _factors(folder / "generators" / "factorisation", settings, few, n_videos)
+    viewers_of(_logged(settings, view), n_videos, settings.retrieval.user_knn).save(
+        folder / "viewers"
+    )
     progress.advance(1)
     InvertedIndex.build(vectors, np.arange(n_videos), settings.retrieval.index).save(
         folder / "index"
@@ -175,30 +182,55 @@ def _content(folder: Path, view: CatalogView, settings: Settings) -> None:
     Reduction.fit(encoder.encode_table(rows), 32).save(folder / "reduction.npz")
 
 
-def _towers(target: Path, settings: Settings, vocabulary: Vocabulary, vectors: Float32) -> None:
+def _towers(target: Path, settings: Settings, few: Material, vectors: Float32) -> None:
     """The two-tower export of an all but untrained network, its tables swapped for a million rows."""
-    from upnext.content.encoder import ContentEncoder
     from upnext.retrieval.two_tower.learner import TwoTowerLearner
     from upnext.retrieval.two_tower.new_videos import Known
 
-    n_content = ContentEncoder.load(target.parent / "content").size
     config = settings.retrieval.two_tower.model_copy(update={"epochs": 1})
-    rng = rng_for("bench-towers")
     learner = TwoTowerLearner(config)
+    learner.learn(few)
+    learner.export(target)
+    n = len(vectors)
+    known = Known.load(target / "new_videos.npz")
+    replace(known, is_trained=np.ones(n, np.bool_)).save(target / "new_videos.npz")
+    rng = rng_for("bench-towers")
+    inputs = rng.standard_normal((n, config.input_size), dtype=np.float32)
+    np.save(target / "item_inputs.npy", inputs)
+    np.save(target / "item_vectors.npy", vectors)
+
+
+def _factors(target: Path, settings: Settings, few: Material, n: int) -> None:
+    """The factorisation's export after one epoch, its table swapped for a million rows."""
+    config = settings.retrieval.factorisation.model_copy(update={"epochs": 1})
+    learner = FactorisationLearner(config)
+    learner.learn(few)
+    learner.export(target)
+    size = np.load(target / "item_vectors.npy", mmap_mode="r").shape[1]
+    vectors = clustered(n, size, seed=1)
+    np.save(target / "item_vectors.npy", vectors)
+    with np.load(target / "factors.npz", allow_pickle=False) as stored:
+        arrays = {**stored, "is_learned": np.ones(n, np.bool_)}
+    np.savez(target / "factors.npz", **arrays)
+    InvertedIndex.build(vectors, np.arange(n), settings.retrieval.index).save(target / "index")
+
+
+def _logged(settings: Settings, view: CatalogView) -> Showings:
+    log = SqliteEventLog(settings.events_path)
+    found = showings_of(log, view, settings.features)
+    log.close()
+    return found
+
+
+def _few(n_content: int, vocabulary: Vocabulary) -> Material:
+    """Something to learn from: what is learned does not matter."""
+    rng = rng_for("bench-towers")
     content = rng.normal(size=(500, n_content)).astype(np.float32)
     codes = VideoCodes(
         np.full(500, -1, np.int32), np.full(500, -1), np.full(500, -1, np.int32),
         np.ones(500, np.float32), np.zeros(500, np.bool_), np.zeros(500, np.int64),
     )  # fmt: skip
-    material = Material(_few_showings(rng), content, ContextEncoder(vocabulary), codes)
-    learner.learn(material)
-    learner.export(target)
-    n = len(vectors)
-    known = Known.load(target / "new_videos.npz")
-    replace(known, is_trained=np.ones(n, np.bool_)).save(target / "new_videos.npz")
-    inputs = rng.standard_normal((n, config.input_size), dtype=np.float32)
-    np.save(target / "item_inputs.npy", inputs)
-    np.save(target / "item_vectors.npy", vectors)
+    return Material(_few_showings(rng), content, ContextEncoder(vocabulary), codes)
 
 
 def _few_showings(rng: np.random.Generator) -> Showings:

@@ -57,16 +57,16 @@ class SurfaceConfig(BaseModel):
 HOME = SurfaceConfig(
     size=30,
     sources={
-        "relevant": 500, "item_to_item": 300, "popular": 500, "trending": 60, "local": 40,
-        "fresh": 40, "followed": 40,
+        "relevant": 500, "factorisation": 500, "item_to_item": 300, "user_knn": 200,
+        "popular": 500, "trending": 60, "local": 40, "fresh": 40, "followed": 40,
     },
     weights=dict(DEFAULT_WEIGHTS),
 )  # fmt: skip
 SHORTS = SurfaceConfig(
     size=10,
     sources={
-        "relevant": 400, "item_to_item": 200, "popular": 200, "trending": 80, "local": 40,
-        "fresh": 60, "followed": 40,
+        "relevant": 400, "factorisation": 400, "item_to_item": 200, "user_knn": 100,
+        "popular": 200, "trending": 80, "local": 40, "fresh": 60, "followed": 40,
     },
     weights=dict(DEFAULT_WEIGHTS),
 )  # fmt: skip
