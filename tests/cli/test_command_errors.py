@@ -45,7 +45,7 @@ def test_a_missing_or_wrong_settings_file_isone_error_line(
 
 @pytest.mark.parametrize(
     "command",
-    [("validate", "nope.toml"), ("simulate", "x", "--viewers", "0"),
+    [("validate", "nope.toml"), ("validate", "."), ("simulate", "x", "--viewers", "0"),
      ("simulate", "--world", "easi"), ("simulate", "--policy", "best"), ("simulate", "--days", "2", "--videos", "0")],
 )  # fmt: skip
 def test_commands_without_settings_fail_in_one_line_too(

@@ -149,6 +149,10 @@ def read_mapping(path: Path) -> Mapping:
         data = tomllib.loads(path.read_text("utf-8"))
     except FileNotFoundError as error:
         raise InvalidInput(f"mapping {path}: no such file") from error
+    except IsADirectoryError as error:
+        raise InvalidInput(
+            f"mapping {path}: expected a TOML file, got a folder; for a public data set say which with --layout"
+        ) from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise InvalidInput(f"mapping {path}: not TOML: {error}") from error
     try:
