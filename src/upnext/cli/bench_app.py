@@ -259,7 +259,7 @@ def bench_sequence(
     ),
     resume: Annotated[bool, typer.Option(help="Go on with the run of the folder.")] = False,
     minutes: Annotated[float, typer.Option(help="Stop after so many, to be resumed.")] = 1e9,
-    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one.")] = 5,
+    patience: Annotated[int, typer.Option(min=1, help="Epochs without a better one.")] = 8,
     settings: Annotated[
         list[str] | None, typer.Option("--set", help="A setting of the model: layer=sasrec.")
     ] = None,

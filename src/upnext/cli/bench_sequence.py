@@ -47,7 +47,7 @@ def ml_1m_config(changed: Sequence[str]) -> SequenceConfig:
         "content": False, "codes": False, "feedback": False, "context": False,
         "time_bias": False, "popularity": False, "category_weight": 0.0, "id_dropout": 0.0,
         "loss": "full", "relevant_weight": 1.0, "batch_size": 64, "learning_rate": 2e-3,
-        "epochs": 24, "device": "cpu",
+        "epochs": 40, "device": "cpu",
     }  # fmt: skip
     for text in changed:
         name, is_set, value = text.partition("=")
