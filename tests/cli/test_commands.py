@@ -16,15 +16,9 @@ from command_line import SMALL, UNTIL, Ran, one_error_line, upnext, write_films
 from upnext.settings.settings import Settings, load
 
 GENERATORS = (
-    "relevant",
-    "item_to_item",
-    "popular",
-    "trending",
-    "local",
-    "fresh",
-    "followed",
-    "interests",
-)
+    "relevant", "item_to_item", "popular", "trending", "local", "fresh", "followed",
+    "interests", "factorisation", "user_knn",
+)  # fmt: skip
 LISTS = (*GENERATORS, "merged", "ranked", "popular_1d", "popular_7d", "popular_30d")
 LIST_FIGURES = (
     "recall@10", "recall@100", "recall@500", "ndcg@10", "map@10", "precision@1", "precision@5",
@@ -179,12 +173,12 @@ def test_the_merge_stands_beside_plain_hybrids_in_every_group(report: dict[str, 
     for setting in report["retrieval"].values():
         hybrids = setting["hybrids"]
         assert hybrids["missing"] == {}
-        assert hybrids["made_of"]["collaborative only"] == "item_to_item"
+        assert hybrids["made_of"]["collaborative only"] == "factorisation"
         assert set(hybrids["groups"]) == {"overall", "new videos", "niche viewers"}
         whole = hybrids["groups"]["overall"]
         assert set(whole["rows"]) == rows
         assert not rows - {"merged"} & set(setting["rows"])
-        for row, name in (("merged", "merged"), ("collaborative only", "item_to_item")):
+        for row, name in (("merged", "merged"), ("collaborative only", "factorisation")):
             for metric, figure in whole["rows"][row].items():
                 same = setting["rows"][name]["figures"][metric]
                 assert figure["mean"] == pytest.approx(same["mean"])

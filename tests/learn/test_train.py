@@ -36,9 +36,9 @@ from upnext.core.errors import InvalidInput
 from upnext.core.types import Query, Request, User
 from upnext.events.log import SqliteEventLog
 from upnext.features.search_tokens import tokens_of
+from upnext.learn.catalogue import fit_catalogue
 from upnext.learn.instants import instants_of
 from upnext.learn.job import Began
-from upnext.learn.train import Training
 from upnext.learn.train_report import TrainReport
 from upnext.pipeline.assemble import Parts, assemble, bring_later
 from upnext.pipeline.blend import COLUMNS
@@ -387,10 +387,7 @@ def test_the_sizes_of_text_and_tag_vectors_are_those_of_the_settings(
     changed = platform(
         tables, tmp_path, text=SOURCES + TINY + "\n[content]\ntext_size = 24\ntag_size = 20\n"
     )
-    log = SqliteEventLog(changed.events_path, read_only=True)
-    view = CatalogView(changed.catalog_path)
-    training = Training(changed, view, log, ReleaseStore(changed.releases_path), Told())
     folder = tmp_path / "content"
     folder.mkdir()
-    said = training._content(folder)
+    said = fit_catalogue(changed, CatalogView(changed.catalog_path), folder, Told())
     assert said["size"] == size - (64 - 24) - (32 - 20)
