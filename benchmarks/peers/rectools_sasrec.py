@@ -76,7 +76,7 @@ def load(path: Path) -> SASRecModel:
     """The model of a checkpoint, or an untrained one."""
     if path.exists():
         return SASRecModel.load_from_checkpoint(path)
-    return SASRecModel(**SETTINGS, epochs=1, deterministic=True, verbose=0)
+    return SASRecModel(**SETTINGS, epochs=EPOCHS, deterministic=True, verbose=0)
 
 
 def done_epochs(folder: Path) -> list[list[float]]:
