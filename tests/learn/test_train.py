@@ -304,6 +304,7 @@ def test_a_job_of_another_instant_settings_or_log_is_not_continued(
         train(shorter, resume=True)
 
 
+@pytest.mark.slow  # the job killed in three stages is the quick one
 def test_a_killed_job_goes_on_to_the_same_bytes_though_events_videos_and_histories_came_since(
     trained: tuple[Settings, TrainReport], tables: dict[str, pa.Table], tmp_path: Path
 ) -> None:
