@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from upnext.core.errors import InvalidInput
+from upnext.core.id_set import IdSet
 from upnext.retrieval.config import IndexConfig
 from upnext.retrieval.inverted_index import InvertedIndex
 from upnext.retrieval.nearest import best_of_each
@@ -94,7 +95,9 @@ def recall(index, world, k, allowed=None, without=None):
     hits = n = 0
     for query in queries:
         expected = truth(vectors, item_id, query, k, usable)
-        ids, scores = index.search(query[None], k, allowed, without=without)
+        ids, scores = index.search(
+            query[None], k, allowed, without=None if without is None else IdSet(without)
+        )
         found = ids[0][ids[0] >= 0]
         assert len(np.unique(found)) == len(found)
         assert usable[np.searchsorted(item_id, found)].all()
@@ -181,7 +184,7 @@ def test_filters_hold_for_added_videos_too_and_beyond_their_end_nothing_is_allow
     index.add(np.array([2 * N + 2]), queries[:1])
     allowed = np.ones(2 * N, bool)  # ends before the new id
     assert (2 * N + 2) not in index.search(queries[:1], 10, allowed)[0]
-    assert (2 * N + 2) not in index.search(queries[:1], 10, without=np.array([2 * N + 2]))[0]
+    assert (2 * N + 2) not in index.search(queries[:1], 10, without=IdSet(np.array([2 * N + 2])))[0]
     short = np.ones(N // 2, bool)
     assert index.search(queries[:1], 50, short)[0].max() < N // 2
 
@@ -229,7 +232,7 @@ def test_who_has_seen_the_surroundings_is_taken_further_out(build, world, tmp_pa
     found = n = 0
     for query in queries:
         order = item_id[np.argsort(-(vectors @ query))]
-        ids, _ = index.search(query[None], 100, without=order[:500])
+        ids, _ = index.search(query[None], 100, without=IdSet(order[:500]))
         found, n = found + len(np.intersect1d(ids, order[500:600])), n + 100
     assert found / n >= 0.95
 
@@ -261,6 +264,6 @@ def test_what_one_search_leaves_out_the_next_one_finds_again(build, tmp_path, wo
     allowed.setflags(write=False)
     first, _ = index.search(queries[:1], 20, allowed)
     without = np.sort(np.concatenate([first[0][:10], first[0][:10], [-1, 10**9]]))
-    second, _ = index.search(queries[:1], 20, allowed, without=without)
+    second, _ = index.search(queries[:1], 20, allowed, without=IdSet(without))
     assert not np.isin(second[0], first[0][:10]).any()
     assert index.search(queries[:1], 20, allowed)[0].tolist() == first.tolist()

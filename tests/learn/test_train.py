@@ -373,11 +373,11 @@ def test_the_instants_stand_in_order_and_no_showing_is_used_twice(
     assert at.t0_us < at.gate_us < at.until_us == UNTIL_US
     last_us = int(showings.time_us.max()) + 1
     assert at.gate_us == last_us - DAY_US
-    shares = [
-        (showings.time_us < at.t0_us).mean(),
-        ((showings.time_us >= at.t0_us) & (showings.time_us < at.gate_us)).mean(),
-    ]
-    assert shares[1] / sum(shares) == pytest.approx(settings.learn.ranker_share, abs=0.02)
+    timed = showings.time_us[(showings.time_us > 0) & (showings.time_us < at.gate_us)]
+    n_rows = int((timed >= at.t0_us).sum())
+    of_a_day = int((timed >= at.gate_us - DAY_US * settings.learn.ranker_days).sum())
+    assert of_a_day > settings.learn.max_ranker_showings
+    assert n_rows == pytest.approx(of_a_day, abs=20)
 
 
 def test_the_sizes_of_text_and_tag_vectors_are_those_of_the_settings(

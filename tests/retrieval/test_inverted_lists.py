@@ -5,6 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from upnext.core.id_set import IdSet
 from upnext.retrieval.calibrate import Effort
 from upnext.retrieval.codes import Codes
 from upnext.retrieval.inverted_lists import InvertedLists, StoredLists
@@ -50,7 +51,7 @@ def test_lists_without_a_usable_vector_are_passed_over():
 
 def test_who_has_seen_the_first_lists_reads_on():
     index = InvertedLists(line())
-    ids, _ = index.search(FIRST, 10, None, np.arange(40))
+    ids, _ = index.search(FIRST, 10, None, IdSet(np.arange(40)))
     assert ids[0].tolist() == list(range(40, 50))
     assert index.search(FIRST, 3, None, None)[0].tolist() == [[0, 1, 2]]  # all are back
 
@@ -68,7 +69,7 @@ def test_few_usable_vectors_are_searched_exactly_wherever_they_lie():
     few[[3, 77, 150, 199]] = True
     index = InvertedLists(line())
     assert index.lists_read(FIRST, few) == 0
-    assert index.search(FIRST, 5, few, np.array([77]))[0].tolist() == [[3, 150, 199, -1, -1]]
+    assert index.search(FIRST, 5, few, IdSet(np.array([77])))[0].tolist() == [[3, 150, 199, -1, -1]]
 
 
 @pytest.mark.parametrize(("bits", "most"), [(8, 0.01), (4, 0.13)])

@@ -99,9 +99,10 @@ def test_memory_is_bounded_by_viewers_rows_and_viewers_of_a_video():
     config = UserKnnConfig(max_viewers=4, n_rows=3, n_viewers=2)
     kept = viewers_of(showings_of(rows), N, config)
     assert kept.n_viewers == 4
-    assert kept.item_id.tolist() == [7, 6, 5] * 4  # the latest of each
+    assert kept.rows["item_id"].tolist() == [7, 6, 5] * 4  # the latest of each
     assert np.diff(kept.item_start).tolist() == [0] * 5 + [2] * 3 + [0] * (N - 8)
-    assert kept.viewer[kept.item_start[7] : kept.item_start[8]].tolist() == [3, 2]  # came last
+    of_seven = kept.places[kept.item_start[7] : kept.item_start[8]]
+    assert of_seven["viewer"].tolist() == [3, 2]  # came last
 
 
 def test_nothing_at_or_after_the_samples_end_is_in_it():

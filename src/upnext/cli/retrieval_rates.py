@@ -13,6 +13,7 @@ import faiss as _faiss
 import numpy as np
 
 from upnext.cli.vector_world import VectorWorld
+from upnext.core.id_set import IdSet
 from upnext.core.protocols import Progress
 from upnext.core.types import Bool, Float32, Float64, Int64
 from upnext.retrieval.calibrate import Rows, exact, recall_of
@@ -152,7 +153,7 @@ def _costs(
     index: InvertedIndex, viewers: Float32, truth: Int64, allowed: Bool | None,
     seen: list[Int64] | None,
 ) -> dict[str, Any]:  # fmt: skip
-    left_out = dict(zip((q.tobytes() for q in viewers), seen or [], strict=False))
+    left_out = {q.tobytes(): IdSet(ids) for q, ids in zip(viewers, seen or [], strict=False)}
 
     def search(q: Float32) -> Int64:
         return index.search(q, K, allowed, without=left_out.get(q[0].tobytes()))[0]

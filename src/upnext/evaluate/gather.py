@@ -1,6 +1,7 @@
 """Ranker rows gathered by several processes: each replays the whole log and reads the features of its part of the requests.
 
-Moving the state is cheap beside reading features, so two processes take little more than half the time; the rows are the same for any number.
+Moving the state is cheap beside reading features, so two processes take little more than half the time, where there is enough to read; the rows are the
+same for any number.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from upnext.pipeline.rows import Drawing, GatheredRows, gather_rows
 from upnext.retrieval.config import RetrievalConfig
 
 MAX_PROCESSES = 2  # each holds the log and the state
+FEW_SHOWINGS = 4_000  # their rows are read in the time that a process takes to start
 
 
 @dataclass(frozen=True)
@@ -98,10 +100,15 @@ def gathered(task: GatherTask) -> GatheredRows:
 
 
 def gathered_parts(
-    settings: OfflineSettings, release: Path, window: tuple[int, int | None], drawing: Drawing
+    settings: OfflineSettings,
+    release: Path,
+    window: tuple[int, int | None],
+    drawing: Drawing,
+    n_showings: int,
 ) -> list[GatheredRows]:
-    """The rows of the window's drawn requests, one entry per process."""
-    n_parts = min(MAX_PROCESSES, os.cpu_count() or 1)
+    """The rows of the window's drawn requests, by as many processes as the window's n_showings, of which a share is drawn, are worth; one entry for each."""
+    n_worth = 1 + int(drawing.share * n_showings) // FEW_SHOWINGS
+    n_parts = min(MAX_PROCESSES, os.cpu_count() or 1, n_worth)
     tasks = [
         GatherTask(settings, release, *window, replace(drawing, part=part, n_parts=n_parts))
         for part in range(n_parts)

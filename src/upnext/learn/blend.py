@@ -5,6 +5,11 @@ its relevant rows. What all candidates of a request share, how busy the viewer i
 something that tells candidates apart. Few columns and many rows: exact in a handful of steps, deterministic, and small enough to read
 in blend.json.
 
+What is popular changes from day to day, together for everyone: ten thousand requests of three days are three observations of that, not ten thousand. Counts of
+nested windows explain each day in a way of its own, with large weights of opposite signs that are wrong on the next. So a count enters as its difference from
+that of the next longer window (TRENDS), and a ridge on all weights is chosen by the likelihood of stretches of time that were held out, as a share of the
+requests: it must not fade with their number.
+
 Surfaces are mixed differently where their requests say so. All requests give the common weights; each surface then has its own, from its own requests,
 drawn towards the common ones by a ridge on the difference: the most likely weights when surfaces scatter about the common ones with a variance of 1 /
 TOWARDS_ALL in each standardised column (a normal prior around the whole, as of a mixed model). With few requests that is nearly the common set, with many the surface's own; below LEAST_REQUESTS, and where one
@@ -24,10 +29,15 @@ from upnext.pipeline.mixing import Mixing
 from upnext.pipeline.rows import GatheredRows
 
 STEPS = 50
-LONGEST_STEP = (
-    2.0  # of a standardised column's weight: Newton's method overshoots where rows are separable
-)
+LEAST_DEVIATION = 1e-9  # of a column that varies
 REG = 0.1  # of half the squared weights of standardised columns, beside the sum of all requests' losses
+RIDGES = (0.0, 0.004, 0.013, 0.04, 0.13)  # tried on top of it, as shares of the requests
+N_STRETCHES = 4  # of time, each held out once
+TRENDS = {
+    "log_relevant_6h": "log_relevant_1d",
+    "log_relevant_1d": "log_relevant_7d",
+    "log_impressions_1d": "log_relevant_1d",
+}
 TOWARDS_ALL = 50.0  # the same of a surface's difference from the common weights
 LEAST_REQUESTS = 100  # with something relevant and something else, for weights of a surface's own
 
@@ -72,16 +82,20 @@ def fit_mixing(
 
     rows: columns float32[m, c], label 0 or 1 float32[m], request int64[m] ascending from 0; surface int64[m]: each row's place in `surfaces`.
     Requests without a relevant row or with nothing else say nothing. A column that never varies gets 0."""
-    told, scale = _standardised(*rows)
-    common = _fitted(told, np.zeros(len(names)), REG)
+    x, label, request = rows
+    basis = _basis(names, x.std(axis=0) > LEAST_DEVIATION)
+    told, scale = _standardised(x @ basis, label, request)
+    reg = _ridge(told)
+    common = _fitted(told, np.zeros(len(names)), reg)
     parts = {name: told.where(surface == code) for code, name in enumerate(surfaces)}
     n_requests = {name: part.n_requests() for name, part in parts.items() if len(part.label)}
     own = {}
     if len(n_requests) > 1:
         for name, n in n_requests.items():
             if n >= LEAST_REQUESTS:
-                own[name] = _weights(_fitted(parts[name], common, TOWARDS_ALL), scale, names)
-    return Mixing(_weights(common, scale, names), own, n_requests)
+                beta = _fitted(parts[name], common, TOWARDS_ALL)
+                own[name] = _weights(beta, scale, basis, names)
+    return Mixing(_weights(common, scale, basis, names), own, n_requests)
 
 
 def set_blend(gathered: GatheredRows, mixing: Mixing) -> None:
@@ -93,40 +107,103 @@ def set_blend(gathered: GatheredRows, mixing: Mixing) -> None:
         gathered.ranker.items[rows, column] = gathered.blend[rows] @ weight
 
 
-def _standardised(rows: Float32, label: Float32, request: Int64) -> tuple[Told, Float64]:
+def _standardised(rows: Float64, label: Float32, request: Int64) -> tuple[Told, Float64]:
     """(the rows in deviations, 0 in a column that never varies; the deviations float64[c], inf of such a column)."""
-    x = rows.astype(np.float64)
-    scale = x.std(axis=0)
-    scale = np.where(scale > 1e-9, scale, np.inf)
-    return Told((x - x.mean(axis=0)) / scale, label, request), scale
+    scale = rows.std(axis=0)
+    scale = np.where(scale > LEAST_DEVIATION, scale, np.inf)
+    return Told((rows - rows.mean(axis=0)) / scale, label, request), scale
 
 
-def _weights(beta: Float64, scale: Float64, names: Sequence[str]) -> dict[str, float]:
-    return dict(zip(names, (beta / scale).tolist(), strict=True))
+def _basis(names: Sequence[str], varies: Bool) -> Float64:
+    """float64[c, c]: columns times it are those that weights are fitted for; a column that never varies stays alone."""
+    basis = np.eye(len(names))
+    for name, longer in TRENDS.items():
+        if {name, longer} <= set(names):
+            column, other = names.index(name), names.index(longer)
+            basis[other, column] = -1.0 if varies[column] and varies[other] else 0.0
+    return basis
+
+
+def _weights(
+    beta: Float64, scale: Float64, basis: Float64, names: Sequence[str]
+) -> dict[str, float]:
+    return dict(zip(names, (basis @ (beta / scale)).tolist(), strict=True))
+
+
+def _ridge(told: Told) -> float:
+    """The largest ridge under which stretches of time that were held out are as likely as under the best one, within one standard error of their
+    difference (the one-standard-error rule of Breiman et al. 1984); REG where there are too few requests to hold any out."""
+    n = told.n_requests()
+    if n < N_STRETCHES * LEAST_REQUESTS:
+        return REG
+    stretch = told.request * N_STRETCHES // (int(told.request[-1]) + 1)
+    folds = [(told.where(stretch != i), told.where(stretch == i)) for i in range(N_STRETCHES)]
+    losses = np.array([_held_out_losses(folds, share) for share in RIDGES])
+    worse = losses - losses[losses.mean(axis=1).argmin()]
+    error = worse.std(axis=1, ddof=1) / np.sqrt(N_STRETCHES)
+    return REG + RIDGES[int(np.flatnonzero(worse.mean(axis=1) <= error)[-1])] * n
+
+
+def _held_out_losses(folds: Sequence[tuple[Told, Told]], share: float) -> list[float]:
+    """The mean loss of a request of the second part under the weights of the first, for each of the folds."""
+    losses = []
+    for known, out in folds:
+        beta = _fitted(known, np.zeros(known.z.shape[1]), REG + share * known.n_requests())
+        requests = _Requests(out)
+        losses.append(requests.loss(beta)[0] / requests.n)
+    return losses
 
 
 def _fitted(told: Told, towards: Float64, reg: float) -> Float64:
-    """float64[c]: the weights with the least loss beside half of reg times their squared distance from `towards` float64[c]."""
-    z, label, request = told.z, told.label, told.request
-    n_relevant = np.bincount(request, label)
-    share = label / np.maximum(n_relevant, 1)[request]
-    is_told = n_relevant > 0
-    n = max(1, int(is_told.sum()))
-    beta = towards.copy()
+    """float64[c]: the weights with the least loss beside half of reg times their squared distance from `towards` float64[c].
+
+    Newton's method, each step halved until it helps: a full one overshoots where rows are nearly separable."""
+    requests, beta = _Requests(told), towards.copy()
+    loss, p = requests.loss(beta)
     for _ in range(STEPS):
-        p = _softmax(z @ beta, request) * is_told[request]
-        expected = np.stack([np.bincount(request, p * column) for column in z.T], axis=1)
-        gradient = (z.T @ (share - p) - reg * (beta - towards)) / n
-        hessian = ((z * p[:, None]).T @ z - expected.T @ expected + reg * np.eye(len(beta))) / n
-        step = np.clip(np.linalg.solve(hessian, gradient), -LONGEST_STEP, LONGEST_STEP)
-        beta += step
-        if np.abs(step).max() < 1e-8:
+        gradient, hessian = requests.slope(p)
+        gradient -= reg * (beta - towards)
+        step = np.linalg.solve(hessian + reg * np.eye(len(beta)), gradient)
+        gain = float(gradient @ step)
+        if gain < 1e-9 * requests.n:
             break
+        while True:
+            tried = beta + step
+            reached, p_there = requests.loss(tried)
+            reached += reg / 2 * float(((tried - towards) ** 2).sum())
+            if reached <= loss - 1e-4 * gain:
+                break
+            step, gain = step / 2, gain / 2
+            if gain < 1e-12 * requests.n:
+                return beta
+        beta, loss, p = tried, reached, p_there
     return beta
 
 
-def _softmax(score: Float64, request: Int64) -> Float64:
-    """float64[m]: the softmax over the rows of each request, ascending from 0."""
-    starts = np.flatnonzero(np.diff(request, prepend=-1))
-    shifted = np.exp(score - np.maximum.reduceat(score, starts)[request])
-    return np.asarray(shifted / np.add.reduceat(shifted, starts)[request], np.float64)
+class _Requests:
+    """The conditional likelihood of what requests say."""
+
+    def __init__(self, told: Told) -> None:
+        self._told = told
+        n_relevant = np.bincount(told.request, told.label)
+        self._share = told.label / np.maximum(n_relevant, 1)[told.request]
+        self._is_told = (n_relevant > 0)[told.request]
+        self._starts = np.flatnonzero(np.diff(told.request, prepend=-1))
+        self.n = max(1, int((n_relevant > 0).sum()))  # requests with something relevant
+
+    def loss(self, beta: Float64) -> tuple[float, Float64]:
+        """(the sum of the requests' losses, float64[m] the softmax over the rows of each that counts, 0 elsewhere)."""
+        request, starts = self._told.request, self._starts
+        score = self._told.z @ beta
+        score -= np.maximum.reduceat(score, starts)[request]
+        p = np.exp(score)
+        total = np.add.reduceat(p, starts)[request]
+        loss = -float((self._share * (score - np.log(total))).sum())
+        return loss, np.where(self._is_told, p / total, 0.0)
+
+    def slope(self, p: Float64) -> tuple[Float64, Float64]:
+        """(float64[c] down the loss, float64[c, c] its curvature) where the softmax is p."""
+        z, request = self._told.z, self._told.request
+        expected = np.stack([np.bincount(request, p * column) for column in z.T], axis=1)
+        curvature = (z * p[:, None]).T @ z - expected.T @ expected
+        return z.T @ (self._share - p), curvature

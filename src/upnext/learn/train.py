@@ -124,7 +124,7 @@ class Training:
         self._progress.start("replay for the ranker", n_showings, "showings")
         began = self._stages.began
         offline = offline_settings(self._settings, began.n_videos, began.log_end)
-        parts = gathered_parts(offline, release, window, drawing)
+        parts = gathered_parts(offline, release, window, drawing, n_showings)
         self._progress.advance(n_showings)
         self._progress.done()
         gathered = merged_rows(parts)

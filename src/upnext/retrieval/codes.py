@@ -13,6 +13,7 @@ from typing import Final, Literal
 import numpy as np
 
 from upnext.core.compiled import compiled, compiled_sums
+from upnext.core.id_set import holds
 from upnext.core.types import Array, Float32, Int64
 
 _STEP_OF_16: Final = 0.335  # standard deviations
@@ -54,35 +55,49 @@ class Codes:
         return replace(self, packed=packed)
 
 
-def scan_vectors(
-    queries: Float32, vectors: Array, lists: Int64, starts: Int64, bits: Array, k: int
-) -> tuple[Int64, Float32]:
-    """(rows int64[b, k], scores float32[b, k]): the k usable rows of each query's lists int64[b, p] with the largest products, in no order; -1 and -inf where fewer exist.
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """Which of r rows may be found."""
 
-    bits uint8[r / 8]: usable, by row."""
+    bits: Array  # uint8[r / 8], by row
+    item_id: Int64  # [r]
+    left_out: Int64  # the table of an IdSet: these ids may not
+
+
+def scan_vectors(
+    queries: Float32, vectors: Array, lists: Int64, starts: Int64, passed: Passed, k: int
+) -> tuple[Int64, Float32]:
+    """(rows int64[b, k], scores float32[b, k]): the k passed rows of each query's lists int64[b, p] with the largest products, in no order; -1 and -inf where fewer exist."""
     base = np.zeros(lists.shape, np.float32)
-    return _scan_wide(queries, vectors, lists, base, starts, bits, k)
+    return _scan_wide(
+        queries, vectors, lists, base, starts, passed.bits, passed.item_id, passed.left_out, k
+    )
 
 
 def scan_codes(
-    queries: Float32, codes: Codes, lists: Int64, nearness: Float32, starts: Int64, bits: Array,
-    k: int,
+    queries: Float32, codes: Codes, lists: Int64, nearness: Float32, starts: Int64,
+    passed: Passed, k: int,
 ) -> tuple[Int64, Float32]:  # fmt: skip
     """As scan_vectors, by codes; nearness float32[b, p]: each query's product with the centroid."""
     scaled = queries * codes.scale
     if codes.bits == 8:
-        return _scan_wide(scaled, codes.packed, lists, nearness, starts, bits, k)
+        return _scan_wide(
+            scaled, codes.packed, lists, nearness, starts, passed.bits, passed.item_id,
+            passed.left_out, k,
+        )  # fmt: skip
     half = codes.packed.shape[1]
     padded = np.zeros((len(queries), 2 * half), np.float32)
     padded[:, : scaled.shape[1]] = scaled
     base = nearness - _MIDDLE * scaled.sum(axis=1, keepdims=True)
-    return _scan_halves(padded, codes.packed, lists, base, starts, bits, k)
+    return _scan_halves(
+        padded, codes.packed, lists, base, starts, passed.bits, passed.item_id, passed.left_out, k
+    )
 
 
 @compiled
 def _scan_wide(
     queries: Float32, vectors: Array, lists: Int64, base: Float32, starts: Int64, bits: Array,
-    k: int,
+    item_id: Int64, left_out: Int64, k: int,
 ) -> tuple[Int64, Float32]:  # fmt: skip
     rows = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), -np.inf, np.float32)
@@ -93,7 +108,7 @@ def _scan_wide(
             for row in range(starts[lists[q, p]], starts[lists[q, p] + 1]):
                 if bits[row >> 3] >> (row & 7) & 1:
                     score = base[q, p] + _product(queries[q], vectors, row)
-                    if score > scores[q, 0]:
+                    if score > scores[q, 0] and not holds(left_out, item_id[row]):
                         replace_least(rows[q], scores[q], row, score)
     return rows, scores
 
@@ -101,7 +116,7 @@ def _scan_wide(
 @compiled
 def _scan_halves(
     queries: Float32, packed: Array, lists: Int64, base: Float32, starts: Int64, bits: Array,
-    k: int,
+    item_id: Int64, left_out: Int64, k: int,
 ) -> tuple[Int64, Float32]:  # fmt: skip
     rows = np.full((len(queries), k), -1, np.int64)
     scores = np.full((len(queries), k), -np.inf, np.float32)
@@ -112,7 +127,7 @@ def _scan_halves(
             for row in range(starts[lists[q, p]], starts[lists[q, p] + 1]):
                 if bits[row >> 3] >> (row & 7) & 1:
                     score = base[q, p] + _half_product(queries[q], packed, row)
-                    if score > scores[q, 0]:
+                    if score > scores[q, 0] and not holds(left_out, item_id[row]):
                         replace_least(rows[q], scores[q], row, score)
     return rows, scores
 

@@ -121,7 +121,7 @@ class ItemToItemConfig(BaseModel):
     relevant_bonus: Annotated[float, Field(ge=0)] = Field(
         0.0, description="added to the weight 1 of a showing that was relevant"
     )
-    n_seeds: Positive = Field(50, description="latest showings whose neighbours are summed")
+    n_seeds: Positive = Field(30, description="latest showings whose neighbours are summed")
     seed_half_life: Annotated[float, Field(gt=0)] = Field(
         20.0, description="showings back after which a seed counts half"
     )
@@ -144,7 +144,7 @@ class SearchHistoryConfig(BaseModel):
     token_half_life: Annotated[float, Field(gt=0)] = Field(
         10.0, description="searched tokens back after which one counts half"
     )
-    per_token: Positive = Field(400, description="best videos kept of each token")
+    per_token: Positive = Field(250, description="best videos kept of each token")
     most_common: Share = Field(
         0.1, description="tokens in a larger share of the videos than this say nothing"
     )
@@ -160,8 +160,8 @@ class UserKnnConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     max_viewers: Positive = Field(200_000, description="viewers kept, those active last")
-    n_rows: Positive = Field(50, description="latest different videos kept of each")
-    n_viewers: Positive = Field(200, description="latest viewers kept of each video")
+    n_rows: Positive = Field(20, description="latest different videos kept of each")
+    n_viewers: Positive = Field(60, description="latest viewers kept of each video")
     n_seeds: Positive = Field(50, description="latest showings that similar viewers are found by")
     seed_half_life: Annotated[float, Field(gt=0)] = Field(
         50.0, description="showings back after which one counts half"
@@ -183,7 +183,7 @@ class ContentProfileConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     size: Positive = Field(32, description="principal components of the content that are compared")
-    n_rows: Positive = Field(100, description="latest showings that the profile is made of")
+    n_rows: Positive = Field(50, description="latest showings that the profile is made of")
     half_life: Annotated[float, Field(gt=0)] = Field(
         20.0, description="showings back after which one counts half"
     )
@@ -192,7 +192,7 @@ class ContentProfileConfig(BaseModel):
     )
     flat_below: Positive = Field(20_000, description="exact search for fewer videos than this")
     target_recall: Share = Field(
-        0.8, description="recall@500 that its index is set for: it proposes, others judge"
+        0.6, description="recall@500 that its index is set for: it proposes, others judge"
     )
 
     def index_of(self, index: IndexConfig) -> IndexConfig:

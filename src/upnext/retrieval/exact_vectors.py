@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 
 from upnext.core.compiled import compiled, compiled_sums
+from upnext.core.id_set import IdSet
 from upnext.core.types import Array, Bool, Float32, Int64
 from upnext.retrieval.products import best, products, products_of_rows
 
@@ -69,7 +70,7 @@ class ExactVectors:
         queries: Float32,
         k: int,
         allowed: Bool | None,
-        without: Int64 | None,
+        without: IdSet | None,
         floor: Float32 | None = None,
     ) -> tuple[Int64, Float32]:
         """(ids int64[b, k], scores float32[b, k]) as VectorIndex.search; only scores of at least floor float32[b] matter, where given."""
@@ -88,7 +89,7 @@ class ExactVectors:
             scores = products_of_rows(queries, vectors, usable)
         return best(np.broadcast_to(item_id[usable], scores.shape), scores, k)
 
-    def _usable(self, place: Int64, allowed: Bool | None, without: Int64 | None) -> Int64:
+    def _usable(self, place: Int64, allowed: Bool | None, without: IdSet | None) -> Int64:
         """Those of the places that hold a video which is allowed and not left out."""
         ids = self._item_id[place]
         usable = ids >= 0
@@ -97,7 +98,7 @@ class ExactVectors:
             usable[usable] = allowed[ids[usable]]
         if without is not None and len(without):
             left_out = np.zeros(self._n, np.bool_)
-            left_out[self._places_of(without)] = True
+            left_out[self._places_of(without.ids)] = True
             usable &= ~left_out[place]
         return place[usable]
 

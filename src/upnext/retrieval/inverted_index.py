@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 
 from upnext.core.errors import InvalidInput, expected
+from upnext.core.id_set import IdSet
 from upnext.core.types import Array, Bool, Float32, Int64
 from upnext.retrieval.calibrate import Effort
 from upnext.retrieval.codes import Codes
@@ -82,12 +83,12 @@ class InvertedIndex:
         k: int,
         allowed: Bool | None = None,
         *,
-        without: Int64 | None = None,
+        without: IdSet | None = None,
     ) -> tuple[Int64, Float32]:
         """(ids int64[b, k], scores float32[b, k]), best first, -1 and -inf where fewer exist.
 
-        vectors float32[b, d]; allowed bool[n_items] by item_id (an id beyond its end is not allowed), None: all; without
-        int64[m]: ids left out besides, such as seen ones."""
+        vectors float32[b, d]; allowed bool[n_items] by item_id (an id beyond its end is not allowed), None: all; without:
+        ids left out besides, such as seen ones."""
         queries = np.ascontiguousarray(vectors, np.float32)
         with self._one:
             if self._lists is None:

@@ -3,8 +3,9 @@
 Inverted files (IVF; Jégou et al. 2011) read a fixed number of lists, `nprobe`. Under a filter that is the wrong unit: where one in fifty is allowed the k nearest
 allowed videos lie in fifty times as many lists, and where the allowed ones are a language far from the viewer the nearest lists hold none of them. Here the
 lists are walked from the nearest, lists without a usable vector are passed over, and the walk ends when the lists together hold `n_met` usable
-vectors. What a viewer has seen is not usable either, so someone who has seen the surroundings is taken further out. `n_met` is calibrated
-against exact search (calibrate.py).
+vectors, calibrated against exact search (calibrate.py). What a viewer has seen is left out too: only a vector that is among the best so far is looked up
+among it, and the walk meets as many vectors more, so someone who has seen the surroundings is taken further out. (Striking what was seen off
+the filter, and back, took longer than the walk.)
 
 Vectors lie in the order of their lists, so "row" is a place in that order: a filter becomes bits by row, read in sequence. A walk reads int16 vectors, or codes
 of 8 or 4 bits (codes.py); what codes got wrong is re-ranked by the int16 vectors, which may then stay on disk. Those answer exactly where a filter
@@ -20,15 +21,16 @@ from typing import Final
 import numpy as np
 
 from upnext.core.compiled import compiled
+from upnext.core.id_set import IdSet, holds
 from upnext.core.types import Array, Bool, Float32, Int64
 from upnext.retrieval.calibrate import Effort, K, met_for
-from upnext.retrieval.codes import Codes, scan_codes, scan_vectors
+from upnext.retrieval.codes import Codes, Passed, replace_least, scan_codes, scan_vectors
 from upnext.retrieval.products import best, products, products_of_own_rows, products_of_rows
 
 _N_FILTERS: Final = 64  # kept; each costs a bit per video and a count per list
 _ROWS_PER_PRODUCT: Final = 4  # rows whose bits are read in the time of one product
 _BINS: Final = 512  # of centroid scores, to find the nearest lists without sorting all
-_NONE: Final = np.zeros(0, np.int64)
+_NONE: Final = IdSet(np.zeros(0, np.int64))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +59,7 @@ class Filtered:
 
 
 class InvertedLists:
-    """Searches what was built. Not for two threads at once: a search writes the ids it leaves out into the filter's bits, and back."""
+    """Searches what was built. Not for two threads at once: a search may keep what a filter leaves, and burying changes it."""
 
     def __init__(self, stored: StoredLists) -> None:
         self._stored, self._starts = stored, stored.starts
@@ -71,47 +73,44 @@ class InvertedLists:
         return self._all.n_usable
 
     def search(
-        self, queries: Float32, k: int, allowed: Bool | None, without: Int64 | None
+        self, queries: Float32, k: int, allowed: Bool | None, without: IdSet | None
     ) -> tuple[Int64, Float32]:
         """(ids int64[b, k], scores float32[b, k]) as VectorIndex.search."""
         usable = self.filtered(allowed)
-        left_out = _clear(
-            usable.bits, usable.counts, self.rows_of(_NONE if without is None else without), self._starts
-        )  # fmt: skip
-        try:
-            if usable.rows is not None:
-                rows, scores = self._exact(queries, k, usable, usable.rows)
-            else:
-                n_met = int(self._n_met(usable) * max(1.0, k / K))
-                rows, scores = self.probe(queries, k, usable, n_met)
-        finally:
-            _set(usable.bits, usable.counts, left_out, self._starts)
+        left_out = _NONE if without is None else without
+        if usable.rows is not None:
+            rows, scores = self._exact(queries, k, usable, usable.rows, left_out)
+        else:
+            n_met = int(self._n_met(usable) * max(1.0, k / K))
+            rows, scores = self.probe(queries, k, usable, n_met, left_out)
         return np.where(rows >= 0, self._stored.item_id[rows], -1), scores
 
     def probe(
-        self, queries: Float32, k: int, usable: Filtered, n_met: int
+        self, queries: Float32, k: int, usable: Filtered, n_met: int, left_out: IdSet = _NONE
     ) -> tuple[Int64, Float32]:
-        """(rows int64[b, k], scores float32[b, k]) of lists that hold n_met usable vectors together, fewer where there are no more."""
+        """(rows int64[b, k], scores float32[b, k]) of lists that hold n_met usable vectors together and as many more as are left out, fewer where there are no more."""
         scale = np.float32(self._stored.scale)
+        n_met += len(left_out)
         if self._stored.codes is None:
-            rows, scores = self.walk(queries, k, usable, n_met)
+            rows, scores = self.walk(queries, k, usable, n_met, left_out)
             return rows, scores * scale
         more = (self._stored.depth - 1) * max(k, K)  # as many as codes misplace, also near the top
-        rows, _ = self.walk(queries, k + int(np.ceil(more)), usable, n_met)
+        rows, _ = self.walk(queries, k + int(np.ceil(more)), usable, n_met, left_out)
         return best(rows, products_of_own_rows(queries, self._stored.vectors, rows) * scale, k)
 
-    def walk(self, queries: Float32, k: int, usable: Filtered, n_met: int) -> tuple[Int64, Float32]:
-        """As probe, in the order of what the walk reads, and not re-ranked."""
+    def walk(
+        self, queries: Float32, k: int, usable: Filtered, n_met: int, left_out: IdSet = _NONE
+    ) -> tuple[Int64, Float32]:
+        """As probe, in the order of what the walk reads, not re-ranked, and of n_met vectors in all."""
         stored = self._stored
+        passed = Passed(usable.bits, stored.item_id, left_out.table)
         nearness = products(queries, stored.centroids)
         chosen = _nearest_lists(nearness, usable.counts, n_met)
         if stored.codes is None:
-            found = scan_vectors(queries, stored.vectors, chosen, stored.starts, usable.bits, k)
+            found = scan_vectors(queries, stored.vectors, chosen, stored.starts, passed, k)
         else:
             nearness = np.take_along_axis(nearness, np.maximum(chosen, 0), 1)
-            found = scan_codes(
-                queries, stored.codes, chosen, nearness, stored.starts, usable.bits, k
-            )
+            found = scan_codes(queries, stored.codes, chosen, nearness, stored.starts, passed, k)
         return best(*found, k)
 
     def lists_read(self, queries: Float32, allowed: Bool | None) -> float:
@@ -148,7 +147,7 @@ class InvertedLists:
         """Never finds these ids again."""
         rows = self.rows_of(item_id)
         for usable in (self._all, *(found for _, found in self._known.values())):
-            usable.n_usable -= len(_clear(usable.bits, usable.counts, rows, self._starts))
+            usable.n_usable -= _clear(usable.bits, usable.counts, rows, self._starts)
 
     def rows_of(self, item_id: Int64) -> Int64:
         """Rows of those ids that are here."""
@@ -173,12 +172,14 @@ class InvertedLists:
         return met_for(self._stored.effort, usable.n_usable / max(1, len(self._stored.item_id)))
 
     def _exact(
-        self, queries: Float32, k: int, usable: Filtered, rows: Array
+        self, queries: Float32, k: int, usable: Filtered, rows: Array, left_out: IdSet
     ) -> tuple[Int64, Float32]:
         """As probe, exactly: those of the rows that are usable still."""
-        rows = rows[(usable.bits[rows >> 3] >> (rows & 7)) & 1 > 0].astype(np.int64)
+        rows = rows[(usable.bits[rows >> 3] >> (rows & 7)) & 1 > 0]
         scores = products_of_rows(queries, self._stored.vectors, rows)
-        return best(np.broadcast_to(rows, scores.shape), scores * np.float32(self._stored.scale), k)
+        scores *= np.float32(self._stored.scale)
+        found, scores = _largest(rows, scores, self._stored.item_id, left_out.table, k)
+        return best(found, scores, k)
 
 
 @compiled
@@ -250,22 +251,27 @@ def _rows_of_bits(bits: Array, n: int) -> Array:
 
 
 @compiled
-def _clear(bits: Array, counts: Array, rows: Int64, starts: Int64) -> Int64:
-    """Those of the rows that were set; they are no longer."""
-    cleared = np.empty(len(rows), np.int64)
+def _largest(
+    rows: Array, scores: Float32, item_id: Int64, left_out: Int64, k: int
+) -> tuple[Int64, Float32]:
+    """(rows int64[b, k], scores float32[b, k]): of n rows with scores float32[b, n] those of the largest whose id the table `left_out` does not hold."""
+    found = np.full((len(scores), k), -1, np.int64)
+    largest = np.full((len(scores), k), -np.inf, np.float32)
+    for q in range(len(scores)):
+        for i in range(len(rows)):
+            if scores[q, i] > largest[q, 0] and not holds(left_out, item_id[rows[i]]):
+                replace_least(found[q], largest[q], rows[i], scores[q, i])
+    return found, largest
+
+
+@compiled
+def _clear(bits: Array, counts: Array, rows: Int64, starts: Int64) -> int:
+    """Strikes the rows off -> how many of them were set."""
     n = 0
     for row in rows:
         bit = np.uint8(1 << (row & 7))
         if bits[row >> 3] & bit:
             bits[row >> 3] ^= bit
             counts[np.searchsorted(starts, row, side="right") - 1] -= 1
-            cleared[n] = row
             n += 1
-    return cleared[:n]
-
-
-@compiled
-def _set(bits: Array, counts: Array, rows: Int64, starts: Int64) -> None:
-    for row in rows:
-        bits[row >> 3] |= np.uint8(1 << (row & 7))
-        counts[np.searchsorted(starts, row, side="right") - 1] += 1
+    return n

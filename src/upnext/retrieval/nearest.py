@@ -6,6 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
+from upnext.core.id_set import IdSet
 from upnext.core.types import NO_ITEMS, Bool, Candidates, Float32, Int64, Query
 from upnext.retrieval.short_list import Allowed, all_allowed
 
@@ -25,7 +26,7 @@ class Index(Protocol):
         k: int,
         allowed: Bool | None = None,
         *,
-        without: Int64 | None = None,
+        without: IdSet | None = None,
     ) -> tuple[Int64, Float32]: ...
 
 
@@ -45,9 +46,7 @@ class Nearest:
         vectors = self._generator.vectors(query)
         if not len(vectors):
             return Candidates.of_unique(self.name, NO_ITEMS, np.zeros(0, np.float32))
-        ids, scores = self._index.search(
-            vectors, k, self._allowed(query), without=query.left_out.ids
-        )
+        ids, scores = self._index.search(vectors, k, self._allowed(query), without=query.left_out)
         item_id, score = best_of_each(ids, scores)
         return Candidates.of_unique(self.name, item_id[:k], score[:k])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from upnext.core.id_set import IdSet
 from upnext.core.types import Bool, Candidates, Float32, Int64, Query
 from upnext.retrieval.short_list import Allowed, all_allowed
 
@@ -23,7 +24,7 @@ class Index(Protocol):
         k: int,
         allowed: Bool | None = None,
         *,
-        without: Int64 | None = None,
+        without: IdSet | None = None,
     ) -> tuple[Int64, Float32]: ...
 
 
@@ -39,7 +40,7 @@ class Relevant:
         """At most k, nearest first, allowed and neither seen nor served; the score is the cosine."""
         vector = self._tower.vector(query)
         ids, scores = self._index.search(
-            vector[None], k, self._allowed(query), without=query.left_out.ids
+            vector[None], k, self._allowed(query), without=query.left_out
         )
         item_id, score = ids[0], scores[0]
         if len(item_id) and item_id[-1] < 0:  # fewer than k, best first

@@ -57,7 +57,7 @@ def _similar(
     for seed in seeds:
         if seed < len(viewers.idf):  # counting reads all lists ahead, many at a time
             for place in range(viewers.item_start[seed], viewers.item_start[seed + 1]):
-                n_places += (viewers.viewer[place] >= 0) & (viewers.part[place] > 0)
+                n_places += viewers.places[place].part > 0
     sums, n_found = sums_for(n_places), 0
     for s in range(len(seeds)):
         seed = seeds[s]
@@ -65,7 +65,8 @@ def _similar(
             continue
         own = weight[first + s] * viewers.idf[seed]
         for place in range(viewers.item_start[seed], viewers.item_start[seed + 1]):
-            n_found = add_to(sums, n_found, viewers.viewer[place], own * viewers.part[place])
+            one = viewers.places[place]
+            n_found = add_to(sums, n_found, one.viewer, own * one.part)
     found, total = found_in(sums, n_found)
     return best_of(found, total, n_neighbours)
 
@@ -76,12 +77,12 @@ def _videos_of(similar: Int64, weight: Float64, viewers: Viewers) -> tuple[Int64
     n_places = 0
     for viewer in similar:
         for row in range(viewers.start[viewer], viewers.start[viewer + 1]):
-            n_places += (viewers.item_id[row] >= 0) & (viewers.worth[row] > 0)
+            n_places += viewers.rows[row].worth > 0
     sums, n_found = sums_for(n_places), 0
     for j in range(len(similar) - 1, -1, -1):
         viewer = similar[j]
         for row in range(viewers.start[viewer], viewers.start[viewer + 1]):
-            if viewers.worth[row] > 0:
-                part = weight[j] * viewers.worth[row]
-                n_found = add_to(sums, n_found, viewers.item_id[row], part)
+            one = viewers.rows[row]
+            if one.worth > 0:
+                n_found = add_to(sums, n_found, one.item_id, weight[j] * one.worth)
     return found_in(sums, n_found)

@@ -1,7 +1,8 @@
 """A sample of viewers with what each watched lately: what `user_knn` finds similar viewers in.
 
 Two sparse tables of the same rows. By viewer: the latest different videos, with what each is worth as a proposal. By video: its latest
-viewers, with what one more video in common adds to the cosine, idf / |viewer|, so that a request adds numbers that lie side by side.
+viewers, with what one more video in common adds to the cosine, idf / |viewer|. A request reads short runs of both wherever they lie, so an id and its
+number stand side by side: a run is one place in memory.
 A viewer is a set of videos with the weights idf = ln(1 + viewers / viewers of the video): a video that everybody saw says little.
 Memory is bounded by `max_viewers * n_rows`.
 """
@@ -9,7 +10,7 @@ Memory is bounded by `max_viewers * n_rows`.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -18,16 +19,17 @@ from upnext.core.types import Array, Flag, Float32, Int64
 from upnext.features.showings import Showings
 from upnext.retrieval.config import UserKnnConfig
 
+ROW: Final = np.dtype([("item_id", np.int32), ("worth", np.float32)])
+PLACE: Final = np.dtype([("viewer", np.int32), ("part", np.float32)])
+
 
 class Viewers(NamedTuple):
     """v viewers with r rows in all, and i videos with at most as many."""
 
     start: Int64  # [v + 1] rows of viewer j: start[j] to start[j + 1]
-    item_id: Array  # int32[r] different videos of a viewer, latest first
-    worth: Float32  # [r] what the video counts as a proposal
-    item_start: Int64  # [i + 1] places in viewer and part of each video
-    viewer: Array  # int32[p] who watched it, latest first
-    part: Float32  # [p] idf / |viewer|
+    rows: Array  # ROW[r] different videos of a viewer, latest first, and what each counts as a proposal
+    item_start: Int64  # [i + 1] places of each video
+    places: Array  # PLACE[p] who watched it, latest first, and idf / |viewer|
     idf: Float32  # [i]
 
     @property
@@ -62,11 +64,10 @@ def viewers_of(showings: Showings, n_items: int, config: UserKnnConfig | None = 
     idf = np.log1p(len(known) / np.maximum(count, 1))
     norm = np.sqrt(np.bincount(user, idf[item] ** 2, len(known)))
     order, item_start = _by_item(showings.time_us[rows], item, n_items, config.n_viewers)
-    part = (idf[item[order]] / norm[user[order]]).astype(np.float32)
-    return Viewers(
-        start, item.astype(np.int32), _worth(showings, rows, config), item_start,
-        user[order].astype(np.int32), part, idf.astype(np.float32),
-    )  # fmt: skip
+    watched, places = np.empty(len(item), ROW), np.empty(len(order), PLACE)
+    watched["item_id"], watched["worth"] = item, _worth(showings, rows, config)
+    places["viewer"], places["part"] = user[order], idf[item[order]] / norm[user[order]]
+    return Viewers(start, watched, item_start, places, idf.astype(np.float32))
 
 
 def _latest_rows(showings: Showings, config: UserKnnConfig) -> Int64:

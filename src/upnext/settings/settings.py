@@ -108,7 +108,7 @@ class LearnConfig(Section):
         description="latest share of showings, at most, that the ranker learns from; generators of that pass see the rest",
     )
     ranker_days: Annotated[float, Field(gt=0)] = Field(
-        7.0,
+        1.0,
         description="latest days that the ranker learns from, or more where they have fewer than max_ranker_showings showings",
     )
     max_ranker_showings: Annotated[int, Field(ge=100)] = Field(
