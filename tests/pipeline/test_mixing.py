@@ -215,3 +215,50 @@ def test_a_mixing_without_a_surface_is_the_same_for_all() -> None:
     for surface in ("home", "shorts", "anything"):
         assert blend.scored(query, candidates, surface).columns["blend"].tolist() == [6.0, 3.0]
     assert blend.names == COLUMNS
+
+
+def trending(per_stretch: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """2,000 requests in order of time that weigh the tower by 1 and, differently in each stretch, how much more is watched now than in the week."""
+    rng, n = np.random.default_rng(0), 2_000
+    tower, day, rest = rng.normal(0, 1, (3, n, K))
+    week = day - 0.5 * rest
+    trend = np.repeat(per_stretch, n // len(per_stretch))[:, None]
+    score = tower + trend * (day - week) + rng.gumbel(size=(n, K))
+    label = (score == score.max(axis=1, keepdims=True)).astype(np.float32)
+    rows = np.stack([tower, day, week], axis=2).reshape(-1, 3).astype(np.float32)
+    return rows, label.ravel(), np.repeat(np.arange(n), K)
+
+
+def test_what_every_stretch_of_time_weighs_alike_is_learned_and_what_differs_is_shrunk(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = ("tower", "log_relevant_1d", "log_relevant_7d")
+
+    def fitted(per_stretch: list[float]) -> list[float]:
+        rows = trending(per_stretch)
+        mixing = fit_mixing(rows, np.zeros(len(rows[1]), np.int64), names, ("home",))
+        return [mixing.weights[name] for name in names]
+
+    steady = fitted([1.0, 1.0, 1.0, 1.0])
+    assert steady == pytest.approx([1.0, 1.0, -1.0], abs=0.15)
+    wavering = [2.0, -0.5, 2.0, -0.5]  # .75 in the mean
+    shrunk = fitted(wavering)
+    monkeypatch.setattr("upnext.learn.blend.RIDGES", (0.0,))
+    unshrunk = fitted(wavering)
+    for ours, free in zip(shrunk, unshrunk, strict=True):
+        assert 0.5 < ours / free < 0.9
+
+
+def test_the_ridge_is_a_share_of_the_requests_so_that_more_of_the_same_days_change_nothing() -> (
+    None
+):
+    rows, label, request = trending([2.0, -0.5, 2.0, -0.5])
+    names = ("tower", "log_relevant_1d", "log_relevant_7d")
+    often = np.concatenate([request * 3 + i for i in range(3)])
+    order = np.argsort(often, kind="stable")
+    thrice = (np.tile(rows, (3, 1))[order], np.tile(label, 3)[order], often[order])
+    once = fit_mixing((rows, label, request), np.zeros(len(label), np.int64), names, ("home",))
+    more = fit_mixing(thrice, np.zeros(3 * len(label), np.int64), names, ("home",))
+    assert [more.weights[n] for n in names] == pytest.approx(
+        [once.weights[n] for n in names], abs=0.02
+    )
