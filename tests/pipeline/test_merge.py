@@ -25,7 +25,8 @@ QUERY = Hydrated().hydrate(request())
 def fitted(rows: np.ndarray, label: np.ndarray, request: np.ndarray) -> dict[str, float]:
     """The weights of requests of one surface."""
     only = np.zeros(len(label), np.int64)
-    mixing = fit_mixing((rows.astype(np.float32), label, request), only, COLUMNS, ("home",))
+    columns = rows.astype(np.float32), label, request
+    mixing = fit_mixing(columns, only, COLUMNS, ("home",), ridge=1e-5)
     assert mixing.surfaces == {}  # it has all requests
     return dict(mixing.weights)
 

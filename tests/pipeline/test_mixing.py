@@ -23,7 +23,7 @@ from upnext.core.errors import InvalidInput
 from upnext.core.types import Candidates
 from upnext.features.counters import CounterTable
 from upnext.filters.config import FiltersConfig
-from upnext.learn.blend import LEAST_REQUESTS, TOWARDS_ALL, fit_mixing, set_blend
+from upnext.learn.blend import LEAST_REQUESTS, RIDGE, TOWARDS_ALL, fit_mixing, set_blend
 from upnext.pipeline.assemble import Parts, assemble
 from upnext.pipeline.blend import COLUMNS, Blend, best_blended
 from upnext.pipeline.config import PipelineConfig, SurfaceConfig
@@ -218,7 +218,7 @@ def test_a_mixing_without_a_surface_is_the_same_for_all() -> None:
 
 
 def trending(per_stretch: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """2,000 requests in order of time that weigh the tower by 1 and, differently in each stretch, how much more is watched now than in the week."""
+    """2,000 requests that weigh the tower by 1 and, by stretches of time, how much more is watched now than in the week."""
     rng, n = np.random.default_rng(0), 2_000
     tower, day, rest = rng.normal(0, 1, (3, n, K))
     week = day - 0.5 * rest
@@ -229,36 +229,23 @@ def trending(per_stretch: list[float]) -> tuple[np.ndarray, np.ndarray, np.ndarr
     return rows, label.ravel(), np.repeat(np.arange(n), K)
 
 
-def test_what_every_stretch_of_time_weighs_alike_is_learned_and_what_differs_is_shrunk(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def fitted(rows: tuple[np.ndarray, np.ndarray, np.ndarray], ridge: float = RIDGE) -> list[float]:
     names = ("tower", "log_relevant_1d", "log_relevant_7d")
-
-    def fitted(per_stretch: list[float]) -> list[float]:
-        rows = trending(per_stretch)
-        mixing = fit_mixing(rows, np.zeros(len(rows[1]), np.int64), names, ("home",))
-        return [mixing.weights[name] for name in names]
-
-    steady = fitted([1.0, 1.0, 1.0, 1.0])
-    assert steady == pytest.approx([1.0, 1.0, -1.0], abs=0.15)
-    wavering = [2.0, -0.5, 2.0, -0.5]  # .75 in the mean
-    shrunk = fitted(wavering)
-    monkeypatch.setattr("upnext.learn.blend.RIDGES", (0.0,))
-    unshrunk = fitted(wavering)
-    for ours, free in zip(shrunk, unshrunk, strict=True):
-        assert 0.5 < ours / free < 0.9
+    mixing = fit_mixing(rows, np.zeros(len(rows[1]), np.int64), names, ("home",), ridge)
+    return [mixing.weights[name] for name in names]
 
 
-def test_the_ridge_is_a_share_of_the_requests_so_that_more_of_the_same_days_change_nothing() -> (
-    None
-):
+def test_a_trend_of_counts_is_shrunk_as_a_trend_and_not_towards_one_window_alone() -> None:
+    rows = trending([1.0])
+    shrunk = fitted(rows)
+    assert shrunk[1] == pytest.approx(-shrunk[2], rel=0.05)  # still the difference of both
+    assert 0.75 < shrunk[1] < 0.95
+    assert fitted(rows, ridge=1e-5) == pytest.approx([1.0, 1.0, -1.0], abs=0.1)
+
+
+def test_the_ridge_is_a_share_of_the_requests_so_that_more_of_the_same_change_nothing() -> None:
     rows, label, request = trending([2.0, -0.5, 2.0, -0.5])
-    names = ("tower", "log_relevant_1d", "log_relevant_7d")
     often = np.concatenate([request * 3 + i for i in range(3)])
     order = np.argsort(often, kind="stable")
-    thrice = (np.tile(rows, (3, 1))[order], np.tile(label, 3)[order], often[order])
-    once = fit_mixing((rows, label, request), np.zeros(len(label), np.int64), names, ("home",))
-    more = fit_mixing(thrice, np.zeros(3 * len(label), np.int64), names, ("home",))
-    assert [more.weights[n] for n in names] == pytest.approx(
-        [once.weights[n] for n in names], abs=0.02
-    )
+    thrice = np.tile(rows, (3, 1))[order], np.tile(label, 3)[order], often[order]
+    assert fitted(thrice) == pytest.approx(fitted((rows, label, request)), abs=0.001)

@@ -5,10 +5,10 @@ its relevant rows. What all candidates of a request share, how busy the viewer i
 something that tells candidates apart. Few columns and many rows: exact in a handful of steps, deterministic, and small enough to read
 in blend.json.
 
-What is popular changes from day to day, together for everyone: ten thousand requests of three days are three observations of that, not ten thousand. Counts of
+What is popular changes from day to day, together for everyone: ten thousand requests of one day are one observation of that, not ten thousand. Counts of
 nested windows explain each day in a way of its own, with large weights of opposite signs that are wrong on the next. So a count enters as its difference from
-that of the next longer window (TRENDS), and a ridge on all weights is chosen by the likelihood of stretches of time that were held out, as a share of the
-requests: it must not fade with their number.
+that of the next longer window (TRENDS), and the ridge is a share of the requests, for more requests of the same days tell nothing more of other days.
+LAB.md has what it gave on a day after; stretches of the same day that are held out can't tell it.
 
 Surfaces are mixed differently where their requests say so. All requests give the common weights; each surface then has its own, from its own requests,
 drawn towards the common ones by a ridge on the difference: the most likely weights when surfaces scatter about the common ones with a variance of 1 /
@@ -30,9 +30,7 @@ from upnext.pipeline.rows import GatheredRows
 
 STEPS = 50
 LEAST_DEVIATION = 1e-9  # of a column that varies
-REG = 0.1  # of half the squared weights of standardised columns, beside the sum of all requests' losses
-RIDGES = (0.0, 0.004, 0.013, 0.04, 0.13)  # tried on top of it, as shares of the requests
-N_STRETCHES = 4  # of time, each held out once
+RIDGE = 0.04  # of half the squared weights of standardised columns, beside the mean of the requests' losses
 TRENDS = {
     "log_relevant_6h": "log_relevant_1d",
     "log_relevant_1d": "log_relevant_7d",
@@ -77,6 +75,7 @@ def fit_mixing(
     surface: Int64,
     names: Sequence[str],
     surfaces: Sequence[str],
+    ridge: float = RIDGE,
 ) -> Mixing:
     """The weights by column `names`, of all surfaces together and of each.
 
@@ -85,8 +84,7 @@ def fit_mixing(
     x, label, request = rows
     basis = _basis(names, x.std(axis=0) > LEAST_DEVIATION)
     told, scale = _standardised(x @ basis, label, request)
-    reg = _ridge(told)
-    common = _fitted(told, np.zeros(len(names)), reg)
+    common = _fitted(told, np.zeros(len(names)), ridge * max(1, told.n_requests()))
     parts = {name: told.where(surface == code) for code, name in enumerate(surfaces)}
     n_requests = {name: part.n_requests() for name, part in parts.items() if len(part.label)}
     own = {}
@@ -128,30 +126,6 @@ def _weights(
     beta: Float64, scale: Float64, basis: Float64, names: Sequence[str]
 ) -> dict[str, float]:
     return dict(zip(names, (basis @ (beta / scale)).tolist(), strict=True))
-
-
-def _ridge(told: Told) -> float:
-    """The largest ridge under which stretches of time that were held out are as likely as under the best one, within one standard error of their
-    difference (the one-standard-error rule of Breiman et al. 1984); REG where there are too few requests to hold any out."""
-    n = told.n_requests()
-    if n < N_STRETCHES * LEAST_REQUESTS:
-        return REG
-    stretch = told.request * N_STRETCHES // (int(told.request[-1]) + 1)
-    folds = [(told.where(stretch != i), told.where(stretch == i)) for i in range(N_STRETCHES)]
-    losses = np.array([_held_out_losses(folds, share) for share in RIDGES])
-    worse = losses - losses[losses.mean(axis=1).argmin()]
-    error = worse.std(axis=1, ddof=1) / np.sqrt(N_STRETCHES)
-    return REG + RIDGES[int(np.flatnonzero(worse.mean(axis=1) <= error)[-1])] * n
-
-
-def _held_out_losses(folds: Sequence[tuple[Told, Told]], share: float) -> list[float]:
-    """The mean loss of a request of the second part under the weights of the first, for each of the folds."""
-    losses = []
-    for known, out in folds:
-        beta = _fitted(known, np.zeros(known.z.shape[1]), REG + share * known.n_requests())
-        requests = _Requests(out)
-        losses.append(requests.loss(beta)[0] / requests.n)
-    return losses
 
 
 def _fitted(told: Told, towards: Float64, reg: float) -> Float64:
