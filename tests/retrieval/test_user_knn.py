@@ -6,6 +6,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from retrieval_world import DAY_US, Shelf, query_of, showings_of
 
+from upnext.core.errors import InvalidInput
 from upnext.core.types import Flag
 from upnext.retrieval.config import UserKnnConfig
 from upnext.retrieval.user_knn import UserKnn
@@ -131,3 +132,10 @@ def test_the_saved_sample_gives_the_same(tmp_path):
 def test_a_sample_of_nobody_proposes_nothing():
     empty = viewers_of(showings_of(two_tastes()).before(1), N)
     assert len(UserKnn(Shelf(N), empty).fetch(query_of(items=[0]), 5)) == 0
+
+
+def test_viewers_of_an_earlier_version_say_to_train_anew(tmp_path):
+    viewers_of(showings_of([(0, 1, 1, 17)]), N).save(tmp_path)
+    (tmp_path / "rows.npy").unlink()
+    with pytest.raises(InvalidInput, match="earlier version of UpNext trained: train a new"):
+        Viewers.load(tmp_path)

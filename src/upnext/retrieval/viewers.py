@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import numpy as np
 
 from upnext.core.clock import DAY_US
+from upnext.core.errors import InvalidInput
 from upnext.core.types import Array, Flag, Float32, Int64
 from upnext.features.showings import Showings
 from upnext.retrieval.config import UserKnnConfig
@@ -45,7 +46,14 @@ class Viewers(NamedTuple):
 
     @staticmethod
     def load(folder: Path) -> Viewers:
-        """The viewers saved there, memory-mapped."""
+        """The viewers saved there, memory-mapped.
+
+        Raises InvalidInput where an earlier version of UpNext saved them."""
+        if not (folder / "rows.npy").exists():
+            raise InvalidInput(
+                f"similar viewers {folder}: expected rows.npy, got a release that an earlier version "
+                "of UpNext trained: train a new release"
+            )
         maps = (np.load(folder / f"{name}.npy", mmap_mode="r") for name in Viewers._fields)
         return Viewers(*(np.asarray(one) for one in maps))  # plain views index faster
 
