@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -298,3 +299,42 @@ def test_the_list_loss_of_three_requests_by_hand() -> None:
     np.testing.assert_allclose(float(got), want, rtol=1e-6)
     nothing = list_loss(output[:0], label[:0], weight[:0], request[:0])
     assert float(nothing) == 0
+
+
+def on_days(found: RankerRows, day: np.ndarray) -> RankerRows:
+    """The rows with columns of the weekday int[m]."""
+    week = np.eye(7, dtype=np.float32)[day]
+    names = (*found.user_names, *(f"weekday={i}" for i in range(7)))
+    return replace(found, user=np.hstack([found.user, week]), user_names=names)
+
+
+def predicted(learner: RankerLearner, found: RankerRows, folder: Path) -> np.ndarray:
+    """What the exported ranker says of the first rows, seconds last."""
+    learner.export(folder, found)
+    ranker = OnnxRanker.load(folder)
+    features = [
+        Features(found.user[i], found.items[i : i + 1], found.user_names, found.item_names)
+        for i in range(60)
+    ]
+    return np.concatenate([ranker.predict(one).values for one in features])
+
+
+def test_a_day_of_rows_teaches_nothing_of_other_weekdays_and_a_whole_week_does(
+    tmp_path: Path,
+) -> None:
+    found = rows(2_000)
+    monday = np.zeros(len(found), np.int64)
+    monday[:5] = 6  # a few rows of the evening before
+    tuesday = on_days(found, np.ones(len(found), np.int64))
+    one_day = RankerLearner(SMALL, seed=0)
+    one_day.learn(on_days(found, monday))
+    on_monday = predicted(one_day, on_days(found, np.zeros_like(monday)), tmp_path / "monday")
+    on_tuesday = predicted(one_day, tuesday, tmp_path / "tuesday")
+    assert np.array_equal(on_monday, on_tuesday)
+    every_day = RankerLearner(SMALL, seed=0)
+    week = on_days(found, np.arange(len(found)) % 7)
+    week.labels["watch_s"][week.user[:, -1] > 0] *= 4  # on the last day people watch longer
+    every_day.learn(week)
+    last = on_days(found, np.full(len(found), 6))
+    longer = predicted(every_day, last, tmp_path / "last")[:, -1]
+    assert longer.mean() > 1.5 * predicted(every_day, tuesday, tmp_path / "week")[:, -1].mean()

@@ -86,6 +86,10 @@ class Mmoe(nn.Module):
         with torch.no_grad():
             self.out_bias.copy_(torch.from_numpy(np.asarray(base, np.float32)))
 
+    def leave_out_user(self, columns: Array) -> None:
+        """Lets columns int[k] of the viewer's side count as their mean, always; after start_from."""
+        self.user_scale[torch.from_numpy(columns)] = 0.0
+
     def start_line(self, task: int, column: int, slope: float, intercept: float) -> None:
         """Lets a task start at slope * (item column) + intercept; after start_from."""
         scale, mean = float(self.item_scale[column]), float(self.item_mean[column])

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -38,6 +38,7 @@ from upnext.ranking.tasks import TASKS, kind_of
 EVALUATION_ROWS = 8192
 GRADIENT_NORM = 5.0
 WARM_UP_SHARE = 0.05
+LEAST_OF_A_DAY = 0.02  # share of the rows, for a weekday to be told from the others
 LISTED = "relevant"  # the head that orders what was retrieved
 
 
@@ -145,6 +146,7 @@ class RankerLearner:
         train = ~self.held_out
         base = np.array([_base(rows.labels[t][train], rows.weight[train], t) for t in tasks])
         model.start_from(rows.user[train], rows.items[train], base)
+        model.leave_out_user(_calendar_not_told(rows.user[train], rows.user_names))
         self._start_lines(model, rows, tasks)
         return model.to(self._device)
 
@@ -297,6 +299,16 @@ class _Batches:
         k = self._listed
         listed = list_loss(output[:, k], label[:, k], weight, request.to(self._device))
         return each.sum() + self._list_scale * listed
+
+
+def _calendar_not_told(user: Float32, names: Sequence[str]) -> Int64:
+    """int64[k]: the weekday columns, where the rows float32[m, f] do not have the whole week; none where they do.
+
+    What a Monday is like can't be told from Mondays alone: its column would be a constant, and one of another day, seen in a handful of rows or in none, would
+    be at its limit in every row of that other day."""
+    week = np.array([i for i, name in enumerate(names) if name.startswith("weekday=")], np.int64)
+    told = len(week) > 0 and len(user) > 0 and user[:, week].mean(axis=0).min() >= LEAST_OF_A_DAY
+    return week[:0] if told else week
 
 
 def held_out(rows: RankerRows, config: RankingConfig, seed: int) -> Bool:
