@@ -192,7 +192,7 @@ class ContentProfileConfig(BaseModel):
     )
     flat_below: Positive = Field(20_000, description="exact search for fewer videos than this")
     target_recall: Share = Field(
-        0.6, description="recall@500 that its index is set for: it proposes, others judge"
+        0.5, description="recall@500 that its index is set for: it proposes, others judge"
     )
 
     def index_of(self, index: IndexConfig) -> IndexConfig:
