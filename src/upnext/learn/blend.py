@@ -79,7 +79,7 @@ def fit_mixing(
 ) -> Mixing:
     """The weights by column `names`, of all surfaces together and of each.
 
-    rows: columns float32[m, c], label 0 or 1 float32[m], request int64[m] ascending from 0; surface int64[m]: each row's place in `surfaces`.
+    rows: columns float32[m, c], label 0 or 1 float32[m], request int64[m] ascending from 0; surface int64[m]: each row's place in `surfaces`. ridge: of the common weights.
     Requests without a relevant row or with nothing else say nothing. A column that never varies gets 0."""
     x, label, request = rows
     basis = _basis(names, x.std(axis=0) > LEAST_DEVIATION)
