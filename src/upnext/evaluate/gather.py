@@ -106,8 +106,8 @@ def gathered_parts(
     drawing: Drawing,
     n_showings: int,
 ) -> list[GatheredRows]:
-    """The rows of the window's drawn requests, by as many processes as the window's n_showings, of which a share is drawn, are worth; one entry for each."""
-    n_worth = 1 + int(drawing.share * n_showings) // FEW_SHOWINGS
+    """The rows of the window's drawn requests, by as many processes as their about n_showings are worth; one entry for each."""
+    n_worth = 1 + n_showings // FEW_SHOWINGS
     n_parts = min(MAX_PROCESSES, os.cpu_count() or 1, n_worth)
     tasks = [
         GatherTask(settings, release, *window, replace(drawing, part=part, n_parts=n_parts))

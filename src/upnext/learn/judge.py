@@ -238,7 +238,7 @@ class _Bench:
         drawing = Drawing(min(1.0, GATE_REQUESTS / max(1, n)), 0, self._settings.learn.seed)
         self._progress.start("replay for the gate", n, "requests")
         window = (self._from_us, self._until_us)
-        parts = gathered_parts(self._offline(), release, window, drawing, n)
+        parts = gathered_parts(self._offline(), release, window, drawing, int(drawing.share * n))
         self._progress.advance(n)
         self._progress.done()
         return merged_rows(parts)

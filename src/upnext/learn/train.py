@@ -24,6 +24,7 @@ import numpy as np
 
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
+from upnext.core.clock import DAY_US
 from upnext.core.protocols import Progress
 from upnext.evaluate.gather import gathered_parts
 from upnext.events.log import SqliteEventLog
@@ -113,23 +114,24 @@ class Training:
         self, folder: Path, release: Path, showings: Showings, instants: Instants
     ) -> Mapping[str, Any]:
         learn = self._settings.learn
-        n_showings = int(
-            ((showings.time_us >= instants.t0_us) & (showings.time_us < instants.gate_us)).sum()
-        )
-        share = share_of(n_showings, learn.max_ranker_showings)
+        from_us = instants.t0_us - int(learn.shown_days * DAY_US)
+        n_before = _n_shown(showings, from_us, instants.t0_us)
+        n_listed = _n_shown(showings, instants.t0_us, instants.gate_us)
         drawing = Drawing(
-            share, learn.unshown_per_request, learn.seed, soon_h=learn.relevant_within_h
-        )
-        window = (instants.t0_us, instants.gate_us)
-        self._progress.start("replay for the ranker", n_showings, "showings")
+            share_of(n_listed, learn.max_ranker_showings), learn.unshown_per_request, learn.seed,
+            soon_h=learn.relevant_within_h, lists_from_us=instants.t0_us,
+            shown_share=share_of(n_before, learn.max_shown),
+        )  # fmt: skip
+        n_drawn = int(drawing.share * n_listed + drawing.shown_share * n_before)
+        self._progress.start("replay for the ranker", n_drawn, "showings")
         began = self._stages.began
         offline = offline_settings(self._settings, began.n_videos, began.log_end)
-        parts = gathered_parts(offline, release, window, drawing, n_showings)
-        self._progress.advance(n_showings)
+        parts = gathered_parts(offline, release, (from_us, instants.gate_us), drawing, n_drawn)
+        self._progress.advance(n_drawn)
         self._progress.done()
         gathered = merged_rows(parts)
         save_rows(folder / "rows.npz", gathered)
-        return {"n_rows": len(gathered.ranker), "share": share}
+        return {"n_rows": len(gathered.ranker), "share": drawing.share}
 
     def _ranker(self, folder: Path, rows_folder: Path) -> Mapping[str, Any]:
         learn = self._settings.learn
@@ -145,3 +147,7 @@ class Training:
         learner.export(folder / "ranker", gathered.ranker)
         finite = {k: float(v) for k, v in metrics.items() if np.isfinite(v)}
         return {"metrics": finite, "notes": learner.notes}
+
+
+def _n_shown(showings: Showings, from_us: int, until_us: int) -> int:
+    return int(((showings.time_us >= from_us) & (showings.time_us < until_us)).sum())

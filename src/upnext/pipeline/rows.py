@@ -7,12 +7,16 @@ lists, and its scale is that of the sample. With every shown video among the oth
 shown. A few requests are listed a second time with nothing excluded as seen, for the relevant
 head alone: it must know what having been seen means, and every other list says that nothing was. Features are read on the whole list before the
 sample is drawn: places inside a source's list stay those of serving.
+
+Heads that are given a showing learn from far more days than the relevant head, whose rows must hold the scores of generators that did not see them. Requests of
+before `Drawing.lists_from_us` are rows of what was shown alone: what came of it is known, what sources and generators would have said is not (NaN).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
 
@@ -28,6 +32,7 @@ from upnext.ranking.rows import RankerRows, numbered
 
 LISTS_EVERY_US = 10 * MINUTE_US
 OPEN_EVERY = 7  # one drawn request in so many is also listed with seen videos let in
+RETRIEVED = ("source:", "has:", "place:", "n_sources", "score:")  # columns begin with
 SHOWN_TASKS = (
     "click", "watch_s", "completed", "like", "follow", "share", "dislike", "skip", "long_view",
 )  # fmt: skip
@@ -42,6 +47,8 @@ class Drawing:
     seed: int
     part: int = 0  # which of n_parts equal parts of the drawn requests: parts together are the whole, in any number
     n_parts: int = 1
+    lists_from_us: int = 0  # requests of before are told by what was shown alone
+    shown_share: float = 1.0  # of those requests
     soon_h: float = 0.0  # hours in which a retrieved video that is shown on another page and found relevant counts as relevant
 
 
@@ -100,7 +107,14 @@ def gather_rows(
     for replayed in requests:
         request = replayed.query.request
         progress.advance(1)
-        if rng.random() >= drawing.share or not len(replayed.item_id):
+        is_listed = request.time_us >= drawing.lists_from_us
+        share = drawing.share if is_listed else drawing.shown_share
+        if rng.random() >= share or not len(replayed.item_id):
+            continue
+        if not is_listed:
+            n_drawn += 1
+            if n_drawn % drawing.n_parts == drawing.part:
+                _add_shown(columns, replayed, assembled)
             continue
         if request.time_us - lists_at_us >= LISTS_EVERY_US:
             lists_at_us = request.time_us
@@ -112,6 +126,23 @@ def gather_rows(
             if drawing.unshown and n_drawn % OPEN_EVERY == 0:
                 _add(columns, replayed, assembled, drawing.unshown, sample, is_open=True)
     return _rows(columns, assembled)
+
+
+def _add_shown(columns: _Columns, replayed: Replayed, assembled: Assembled) -> None:
+    pipeline, query = assembled.pipeline, replayed.query
+    n = len(replayed.item_id)
+    features = pipeline.features.read(query, Candidates(replayed.item_id))
+    features.items[:, said_by_retrieval(features.item_names)] = np.nan
+    columns.user.append(features.user)
+    columns.items.append(features.items)
+    columns.blend.append(np.full((n, len(pipeline.blend.names)), np.nan, np.float32))
+    columns.weight.append(np.ones(n, np.float32))
+    columns.n.append(n)
+    columns.group.append(key_of(query.request.user_id) >> 1)
+    columns.time_us.append(query.request.time_us)
+    surface = pipeline.logged_surface(query.request.surface)
+    columns.surface.append(_place_of(surface.name, pipeline))
+    _add_labels(columns, replayed, np.full(n, np.nan, np.float32), is_open=False)
 
 
 def _add(
@@ -161,6 +192,13 @@ def _add(
     columns.time_us.append(query.request.time_us + is_open)  # a list of its own
     columns.surface.append(_place_of(surface.name, pipeline))
     _add_labels(columns, replayed, relevant, is_open=is_open)
+
+
+@cache
+def said_by_retrieval(item_names: tuple[str, ...]) -> Int64:
+    """int64[r]: the places of the columns that sources and generators fill."""
+    said = [i for i, name in enumerate(item_names) if name.startswith(RETRIEVED)]
+    return np.array(said, np.int64)
 
 
 def _relevant(replayed: Replayed) -> Int64:

@@ -12,11 +12,18 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 
 
 class RankingConfig(BaseModel):
-    """The multi-task ranker (MMoE) and its training."""
+    """The multi-task ranker and its training."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
+    trunk: Literal["mmoe", "ple", "shared_bottom"] = Field(
+        "mmoe",
+        description="what stands between inputs and heads: experts that all tasks share, also some of each task's own, or one network as wide as all experts",
+    )
     experts: Positive = Field(8, description="expert networks that all tasks share")
+    task_experts: Annotated[int, Field(ge=0)] = Field(
+        1, description="expert networks of each task's own, where trunk = ple"
+    )
     expert_hidden: tuple[Positive, ...] = Field((64, 32), description="ReLU layers of each expert")
     head_hidden: Positive = Field(32, description="ReLU layer of each task's head")
     gate_dropout: Share = Field(0.1, description="chance that a gate ignores an expert in training")

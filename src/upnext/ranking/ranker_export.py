@@ -18,7 +18,7 @@ from upnext.core.types import Float32, Predictions
 from upnext.ranking.calibration import auc, spearman
 from upnext.ranking.config import DEFAULT_WEIGHTS
 from upnext.ranking.onnx_ranker import MANIFEST, OnnxRanker
-from upnext.ranking.ranker_graph import MmoeWeights, quantise, write_graph
+from upnext.ranking.ranker_graph import RankerWeights, quantise, write_graph
 from upnext.ranking.rows import RankerRows
 from upnext.ranking.tasks import kind_of
 from upnext.ranking.value import contributions
@@ -32,7 +32,7 @@ LEAST_POSITIVES = 30
 
 def export_ranker(
     folder: Path,
-    weights: MmoeWeights,
+    weights: RankerWeights,
     held_out: RankerRows,
     *,
     int8: bool = True,

@@ -1,4 +1,4 @@
-"""The ranker as an ONNX graph, built from its weights: normalisation, MMoE, calibration and units inside.
+"""The ranker as an ONNX graph, built from its weights: normalisation, trunk, heads, calibration and units inside.
 
 Two inputs, `user` float32[1, f_user] and `items` float32[n, f_item], so that what belongs to the viewer is multiplied once per request:
 the first layer is items @ W_items + (user @ W_user + b). (For rows of many viewers, `user` may have n rows.) Matrix products have constant two-dimensional weights, one per expert and head,
@@ -9,7 +9,7 @@ Built directly, not traced: it needs numpy and `onnx`, no torch. Never imported 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,43 +17,42 @@ import numpy as np
 
 from upnext.core.types import Array, Float32
 from upnext.ranking.tasks import kind_of
+from upnext.ranking.trunk import Layout
 
 QUANTISED = ("first", "expert", "head")  # names of the matrix products that become int8
+UNSEEN = -1e9  # added to the logit of an expert that a gate does not see
 
 
 @dataclass(frozen=True)
-class MmoeWeights:
-    """Every array of the network; e experts, t tasks, f_u and f_i columns, h_l widths of the experts, g of the heads.
+class RankerWeights:
+    """Every array of the network; e experts, g gates, t tasks, f_u and f_i columns, h_l widths of the experts, k of the heads.
 
     user_mean, user_scale [f_u]; item_mean, item_scale [f_i] (a scale of 0 switches a column off)
     first_user [f_u, e * h_1], first_item [f_i, e * h_1], first_bias [e * h_1]
-    gate_user [f_u, t * e], gate_item [f_i, t * e], gate_bias [t * e]
+    gate_user [f_u, g * e], gate_item [f_i, g * e], gate_bias [g * e]
     expert_weight_<l> [e, h_l, h_l+1], expert_bias_<l> [e, h_l+1]     l from 1
-    head_weight [t, h_last, g], head_bias [t, g], out_weight [t, g], out_bias [t]
+    level_gate_<l> [g, h_l, e], level_gate_bias_<l> [g, e]     of a stacked trunk
+    head_weight [t, h_last, k], head_bias [t, k], out_weight [t, k], out_bias [t]
     wide_user [f_u, t], wide_item [f_i, t]      the linear part
     """
 
     arrays: Mapping[str, Float32]
     tasks: tuple[str, ...]
+    layout: Layout
     clip: float
     watch_cap_s: float
 
-    @property
-    def n_experts(self) -> int:
-        """e."""
-        return int(self.arrays["gate_bias"].size // len(self.tasks))
-
-    def calibrated(self, scale: Float32, shift: Float32) -> MmoeWeights:
+    def calibrated(self, scale: Float32, shift: Float32) -> RankerWeights:
         """The network whose last layer's output is scale * output + shift, float32[t] each."""
         arrays = dict(self.arrays)
         arrays["out_weight"] = (arrays["out_weight"] * scale[:, None]).astype(np.float32)
         arrays["out_bias"] = (arrays["out_bias"] * scale + shift).astype(np.float32)
         for name in ("wide_user", "wide_item"):
             arrays[name] = (arrays[name] * scale).astype(np.float32)
-        return MmoeWeights(arrays, self.tasks, self.clip, self.watch_cap_s)
+        return replace(self, arrays=arrays)
 
 
-def write_graph(weights: MmoeWeights, path: Path) -> None:
+def write_graph(weights: RankerWeights, path: Path) -> None:
     """Writes the float32 graph. Needs the `train` extra."""
     import onnx
     from onnx import TensorProto, helper
@@ -144,24 +143,23 @@ class _Graph:
         return self.add("Add", [product, self.constant(f"{name}_bias", bias)], f"{name}_sum")
 
 
-def _build(graph: _Graph, weights: MmoeWeights) -> None:
-    arrays, n_tasks, n_experts = weights.arrays, len(weights.tasks), weights.n_experts
+def _build(graph: _Graph, weights: RankerWeights) -> None:
+    arrays, n_tasks = weights.arrays, len(weights.tasks)
     user = _normalised(graph, "user", arrays["user_mean"], arrays["user_scale"], weights.clip)
     items = _normalised(graph, "items", arrays["item_mean"], arrays["item_scale"], weights.clip)
-    gates = _gates(graph, weights, user, items)
-    experts = _experts(graph, weights, user, items)
-    width = arrays["head_weight"].shape[1]
-    stacked = graph.add("Concat", experts, "experts_flat", axis=1)
-    shape = graph.constant("experts_shape", np.array([-1, n_experts, width], np.int64))
-    stacked = graph.add("Reshape", [stacked, shape], "experts")  # [n, e, h]
-    mixed = graph.add("MatMul", [gates, stacked], "mixture")  # [n, t, e] @ [n, e, h] = [n, t, h]
-    pieces = graph.split(mixed, [1] * n_tasks, [f"mixture_{k}" for k in range(n_tasks)], 1)
-    flat = graph.constant("mixture_shape", np.array([-1, width], np.int64))
+    gates = _first_gates(graph, weights, user, items)
+    experts = _first_layers(graph, weights, user, items)
+    for level in range(1, len(weights.layout.widths)):
+        if weights.layout.is_stacked:
+            mixtures = _mixtures(graph, weights, gates, experts, level)
+            gates = _later_gates(graph, weights, mixtures, level)
+            experts = [mixtures[gate] for gate in weights.layout.reads]
+        experts = _later_layers(graph, weights, experts, level)
+    mixed = _mixtures(graph, weights, gates, experts, len(weights.layout.widths))
     wide = _wide(graph, weights, user, items)
     outputs = []
-    for k, piece in enumerate(pieces):
-        x = graph.add("Reshape", [piece, flat], f"mixture_{k}_flat")
-        x = graph.linear(x, arrays["head_weight"][k], arrays["head_bias"][k], f"head_{k}")
+    for k in range(n_tasks):
+        x = graph.linear(mixed[k], arrays["head_weight"][k], arrays["head_bias"][k], f"head_{k}")
         x = graph.add("Relu", [x], f"head_{k}_relu")
         x = graph.linear(
             x, arrays["out_weight"][k][:, None], arrays["out_bias"][k][None], f"out_{k}"
@@ -171,7 +169,7 @@ def _build(graph: _Graph, weights: MmoeWeights) -> None:
     graph.add("Concat", outputs, "predictions", axis=1)
 
 
-def _in_units(graph: _Graph, weights: MmoeWeights, k: int, x: str) -> str:
+def _in_units(graph: _Graph, weights: RankerWeights, k: int, x: str) -> str:
     if kind_of(weights.tasks[k]) == "binary":
         return graph.add("Sigmoid", [x], f"task_{k}")
     cap = graph.constant(f"task_{k}_cap", np.float32(np.log(weights.watch_cap_s)))
@@ -190,20 +188,57 @@ def _normalised(graph: _Graph, side: str, mean: Array, scale: Array, clip: float
     return graph.add("Clip", [x, low, high], f"{side}_normal")
 
 
-def _gates(graph: _Graph, weights: MmoeWeights, user: str, items: str) -> str:
-    """softmax over experts, [n, t, e]."""
+def _first_gates(graph: _Graph, weights: RankerWeights, user: str, items: str) -> str:
+    """softmax over experts, [n, g, e]; nothing to choose where one expert is all there is."""
     arrays = weights.arrays
     of_user = graph.linear(user, arrays["gate_user"], arrays["gate_bias"], "gate_user")
     of_items = graph.add(
         "MatMul", [items, graph.constant("gate_item", arrays["gate_item"])], "gate"
     )
-    both = graph.add("Add", [of_items, of_user], "gate_both")
-    shape = np.array([-1, len(weights.tasks), weights.n_experts], np.int64)
-    both = graph.add("Reshape", [both, graph.constant("gate_shape", shape)], "gate_cube")
-    return graph.add("Softmax", [both], "gates", axis=2)
+    return _softmax(graph, weights, graph.add("Add", [of_items, of_user], "gate_both"), "gates_0")
 
 
-def _wide(graph: _Graph, weights: MmoeWeights, user: str, items: str) -> list[str]:
+def _later_gates(graph: _Graph, weights: RankerWeights, mixtures: list[str], level: int) -> str:
+    """The same of a level of extraction, each gate from its own mixture."""
+    weight, bias = (weights.arrays[f"level_gate{kind}_{level}"] for kind in ("", "_bias"))
+    logits = [
+        graph.linear(mixture, weight[g], bias[g], f"gate_{level}_{g}")
+        for g, mixture in enumerate(mixtures)
+    ]
+    both = graph.add("Concat", logits, f"gate_{level}_all", axis=1)
+    return _softmax(graph, weights, both, f"gates_{level}")
+
+
+def _softmax(graph: _Graph, weights: RankerWeights, logits: str, name: str) -> str:
+    """[n, g * e] -> [n, g, e]"""
+    layout = weights.layout
+    if not layout.sees.all():
+        unseen = np.where(layout.sees, 0, UNSEEN).astype(np.float32).reshape(1, -1)
+        logits = graph.add("Add", [logits, graph.constant(f"{name}_sees", unseen)], f"{name}_seen")
+    shape = np.array([-1, layout.n_gates, layout.n_experts], np.int64)
+    cube = graph.add("Reshape", [logits, graph.constant(f"{name}_shape", shape)], f"{name}_cube")
+    return graph.add("Softmax", [cube], name, axis=2)
+
+
+def _mixtures(
+    graph: _Graph, weights: RankerWeights, gates: str, experts: list[str], level: int
+) -> list[str]:
+    """What each gate makes of the experts' layer: g values [n, h]."""
+    layout = weights.layout
+    width, n_gates, n_experts = layout.widths[level - 1], layout.n_gates, layout.n_experts
+    if n_experts == 1:
+        return experts * n_gates
+    flat = graph.add("Concat", experts, f"experts_{level}_flat", axis=1)
+    cube = graph.constant(f"experts_{level}_shape", np.array([-1, n_experts, width], np.int64))
+    stacked = graph.add("Reshape", [flat, cube], f"experts_{level}")  # [n, e, h]
+    mixed = graph.add("MatMul", [gates, stacked], f"mixture_{level}")  # [n, g, e] @ [n, e, h]
+    names = [f"mixture_{level}_{g}" for g in range(n_gates)]
+    pieces = graph.split(mixed, [1] * n_gates, names, 1)
+    row = graph.constant(f"mixture_{level}_shape", np.array([-1, width], np.int64))
+    return [graph.add("Reshape", [piece, row], f"{piece}_flat") for piece in pieces]
+
+
+def _wide(graph: _Graph, weights: RankerWeights, user: str, items: str) -> list[str]:
     """The linear part, t values [n, 1]; in float32, for it carries the order of the merge."""
     arrays, n_tasks = weights.arrays, len(weights.tasks)
     zero = np.zeros(n_tasks, np.float32)
@@ -214,26 +249,29 @@ def _wide(graph: _Graph, weights: MmoeWeights, user: str, items: str) -> list[st
     return graph.split(both, [1] * n_tasks, [f"wide_{k}" for k in range(n_tasks)], 1)
 
 
-def _experts(graph: _Graph, weights: MmoeWeights, user: str, items: str) -> list[str]:
-    """The experts' last layers, e values [n, h]. One product per expert: cutting a joint one apart costs a copy."""
-    arrays, n_experts = weights.arrays, weights.n_experts
-    width = len(arrays["first_bias"]) // n_experts
+def _first_layers(graph: _Graph, weights: RankerWeights, user: str, items: str) -> list[str]:
+    """The experts' first layers, e values [n, h]. One product per expert: cutting a joint one apart costs a copy."""
+    arrays, n_experts = weights.arrays, weights.layout.n_experts
+    width = weights.layout.widths[0]
     of_user = graph.linear(user, arrays["first_user"], arrays["first_bias"], "user_first")
     names = [f"user_first_{e}" for e in range(n_experts)]
     of_user_each = graph.split(of_user, [width] * n_experts, names, 1)
-    depth = sum(name.startswith("expert_weight_") for name in arrays)
     result = []
     for e in range(n_experts):
         weight = arrays["first_item"][:, e * width : (e + 1) * width]
         constant = graph.constant(f"first_{e}_weight", weight)
         x = graph.add("MatMul", [items, constant], f"first_{e}")
-        x = graph.add(
-            "Relu", [graph.add("Add", [x, of_user_each[e]], f"first_{e}_sum")], f"first_{e}_relu"
-        )
-        for layer in range(1, depth + 1):
-            w, b = arrays[f"expert_weight_{layer}"][e], arrays[f"expert_bias_{layer}"][e]
-            x = graph.add(
-                "Relu", [graph.linear(x, w, b, f"expert_{e}_{layer}")], f"expert_{e}_{layer}_relu"
-            )
-        result.append(x)
+        x = graph.add("Add", [x, of_user_each[e]], f"first_{e}_sum")
+        result.append(graph.add("Relu", [x], f"first_{e}_relu"))
     return result
+
+
+def _later_layers(
+    graph: _Graph, weights: RankerWeights, inputs: list[str], level: int
+) -> list[str]:
+    """Every expert's layer after `level`, of e values [n, h]."""
+    weight, bias = (weights.arrays[f"expert_{kind}_{level}"] for kind in ("weight", "bias"))
+    sums = [
+        graph.linear(x, weight[e], bias[e], f"expert_{e}_{level}") for e, x in enumerate(inputs)
+    ]
+    return [graph.add("Relu", [x], f"expert_{e}_{level}_relu") for e, x in enumerate(sums)]

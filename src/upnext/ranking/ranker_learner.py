@@ -24,14 +24,14 @@ from torch import Tensor
 from upnext.core.errors import expected
 from upnext.core.protocols import NoProgress, Progress
 from upnext.core.randomness import key_of, rng_for
-from upnext.core.types import Array, Bool, Float32, Int64
+from upnext.core.types import Array, Bool, Float32, Float64, Int64
 from upnext.ranking.calibration import platt
 from upnext.ranking.config import RankingConfig
-from upnext.ranking.mmoe import Mmoe, list_loss, losses
 from upnext.ranking.ranker_checkpoint import Checkpoint
 from upnext.ranking.ranker_export import export_ranker
-from upnext.ranking.ranker_graph import MmoeWeights
+from upnext.ranking.ranker_graph import RankerWeights
 from upnext.ranking.ranker_metrics import in_units, metrics_of
+from upnext.ranking.ranker_network import RankerNetwork, list_loss, losses
 from upnext.ranking.rows import RankerRows
 from upnext.ranking.tasks import TASKS, kind_of
 
@@ -71,8 +71,11 @@ class RankerLearner:
         self._progress: Progress = progress or NoProgress()
         self.notes: list[str] = []  # what a person should know: dropped tasks, early stops
         self.metrics: dict[str, float] = {}
-        self.weights: MmoeWeights | None = None  # calibrated, after learn
+        self.weights: RankerWeights | None = None  # calibrated, after learn
         self.calibration: Calibration | None = None
+        self.expert_load: dict[
+            str, list[float]
+        ] = {}  # by task: what its gate takes of each expert, in the mean
         self.held_out: Bool = np.zeros(0, np.bool_)  # [m], of the rows learned from
 
     def learn(self, examples: RankerRows) -> Mapping[str, float]:
@@ -97,10 +100,13 @@ class RankerLearner:
         self.weights = model.weights().calibrated(scale, shift)
         self.metrics = self._cross_fitted(output, label[held], rows, held, tasks)
         self.metrics["epochs"] = float(best_epoch + 1)
+        load = self._expert_load(model, rows, held)
+        self.expert_load = dict(zip(tasks, load.tolist(), strict=True))
+        self.metrics["experts_used"] = _effective(load.mean(0))
         return self.metrics
 
     def snapshot(self) -> Mapping[str, Array]:
-        """The calibrated network's arrays (ranker_graph.MmoeWeights); empty before learn."""
+        """The calibrated network's arrays (ranker_graph.RankerWeights); empty before learn."""
         return {} if self.weights is None else self.weights.arrays
 
     def export(self, folder: Path, rows: RankerRows) -> dict[str, Any]:
@@ -113,6 +119,8 @@ class RankerLearner:
                 "scale": self.calibration.scale.tolist(),
                 "shift": self.calibration.shift.tolist(),
             },
+            "trunk": self.config.trunk,
+            "expert_load": self.expert_load,
             "rows": len(rows),
             "held_out_rows": int(self.held_out.sum()),
             "window_us": [int(times.min()), int(times.max())] if len(times) else None,
@@ -139,10 +147,10 @@ class RankerLearner:
             raise expected("ranker rows", "a task with positives and negatives", self.notes)
         return tuple(tasks)
 
-    def _model(self, rows: RankerRows, tasks: tuple[str, ...]) -> Mmoe:
+    def _model(self, rows: RankerRows, tasks: tuple[str, ...]) -> RankerNetwork:
         generator = torch.Generator().manual_seed(key_of(self._seed, "ranker") >> 1)
         f_user, f_item = rows.user.shape[1], rows.items.shape[1]
-        model = Mmoe(self.config, tasks, f_user, f_item, generator)
+        model = RankerNetwork(self.config, tasks, f_user, f_item, generator)
         train = ~self.held_out
         base = np.array([_base(rows.labels[t][train], rows.weight[train], t) for t in tasks])
         model.start_from(rows.user[train], rows.items[train], base)
@@ -150,7 +158,7 @@ class RankerLearner:
         self._start_lines(model, rows, tasks)
         return model.to(self._device)
 
-    def _start_lines(self, model: Mmoe, rows: RankerRows, tasks: tuple[str, ...]) -> None:
+    def _start_lines(self, model: RankerNetwork, rows: RankerRows, tasks: tuple[str, ...]) -> None:
         """Binary tasks that start from a column that is there."""
         for task, name in self.config.start_columns.items():
             if task not in tasks or name not in rows.item_names or kind_of(task) != "binary":
@@ -160,7 +168,9 @@ class RankerLearner:
             line = platt(rows.items[known, at], rows.labels[task][known], rows.weight[known])
             model.start_line(tasks.index(task), at, *line)
 
-    def _train(self, model: Mmoe, rows: RankerRows, label: Tensor, tasks: tuple[str, ...]) -> int:
+    def _train(
+        self, model: RankerNetwork, rows: RankerRows, label: Tensor, tasks: tuple[str, ...]
+    ) -> int:
         """Fits the model and leaves its best epoch's weights in it; that epoch, from 0."""
         config = self.config
         optimiser = torch.optim.AdamW(
@@ -186,7 +196,7 @@ class RankerLearner:
         return state.best_epoch
 
     def _epoch(
-        self, model: Mmoe, optimiser: torch.optim.Optimizer, batches: _Batches, epoch: int
+        self, model: RankerNetwork, optimiser: torch.optim.Optimizer, batches: _Batches, epoch: int
     ) -> None:
         config = self.config
         order = rng_for(self._seed, "ranker-epoch", epoch).permutation(batches.n_requests)
@@ -206,14 +216,14 @@ class RankerLearner:
             self._progress.advance(len(index), loss=float(loss.detach()))
 
     @torch.no_grad()
-    def _held_out_loss(self, model: Mmoe, held: _Batches) -> float:
+    def _held_out_loss(self, model: RankerNetwork, held: _Batches) -> float:
         everything = np.arange(held.n_requests)
         pieces = held.cut(everything, held.n_steps(EVALUATION_ROWS))
         total = sum(float(held.loss(model, index, None)) for index in pieces)
         return total / max(len(held.index), 1)
 
     @torch.no_grad()
-    def _outputs(self, model: Mmoe, rows: RankerRows, index: Int64) -> Float32:
+    def _outputs(self, model: RankerNetwork, rows: RankerRows, index: Int64) -> Float32:
         """float32[len(index), t]: the network's outputs before calibration."""
         parts = [np.zeros((0, len(model.tasks)), np.float32)]
         for i in range(0, len(index), EVALUATION_ROWS):
@@ -222,6 +232,16 @@ class RankerLearner:
             items = torch.from_numpy(rows.items[chosen]).to(self._device)
             parts.append(model(user, items).float().cpu().numpy())
         return np.concatenate(parts)
+
+    def _expert_load(self, model: RankerNetwork, rows: RankerRows, index: Int64) -> Float64:
+        """float64[t, e]: the share of each expert in each task's mixture, mean over rows of `index`."""
+        total = np.zeros((len(model.tasks), model.layout.n_experts))
+        for i in range(0, len(index), EVALUATION_ROWS):
+            chosen = index[i : i + EVALUATION_ROWS]
+            user = torch.from_numpy(rows.user[chosen]).to(self._device)
+            items = torch.from_numpy(rows.items[chosen]).to(self._device)
+            total += model.loads(user, items).sum(0).double().cpu().numpy()
+        return np.asarray(total / max(len(index), 1), np.float64)
 
     def _cross_fitted(
         self, output: Float32, label: Float32, rows: RankerRows, held: Int64, tasks: tuple[str, ...]
@@ -284,7 +304,9 @@ class _Batches:
             before = np.cumsum(sizes) - sizes
             yield np.repeat(starts - before, sizes) + np.arange(sizes.sum())
 
-    def loss(self, model: Mmoe, places: Int64, generator: torch.Generator | None) -> Tensor:
+    def loss(
+        self, model: RankerNetwork, places: Int64, generator: torch.Generator | None
+    ) -> Tensor:
         """The sum of the weighted, scaled losses of the rows at these places of `index`."""
         index = self.index[places]
         user = torch.from_numpy(self._rows.user[index]).to(self._device)
@@ -353,6 +375,12 @@ def fingerprint(rows: RankerRows, config: RankingConfig, tasks: tuple[str, ...],
     for array in (rows.user, rows.items):
         digest.update(np.ascontiguousarray(array[::17]).tobytes())
     return digest.hexdigest()
+
+
+def _effective(load: Float64) -> float:
+    """How many equally used experts would be as mixed as these shares float64[e]: exp of their entropy, from 1 (collapsed) to e."""
+    share = load[load > 0] / max(float(load.sum()), 1e-12)
+    return float(np.exp(-(share * np.log(share)).sum()))
 
 
 def _mean(label: Array, weight: Array) -> float:

@@ -13,7 +13,8 @@ import numpy as np
 from upnext.core.randomness import rng_for
 from upnext.core.types import Float32
 from upnext.ranking.onnx_ranker import MANIFEST
-from upnext.ranking.ranker_graph import MmoeWeights, quantise, write_graph
+from upnext.ranking.ranker_graph import RankerWeights, quantise, write_graph
+from upnext.ranking.trunk import Layout
 
 REFERENCE_TASKS = ("relevant", "click", "like", "share", "skip", "watch_s")
 REFERENCE_USER_NAMES = tuple(f"user_{i}" for i in range(96))
@@ -60,7 +61,8 @@ def write_reference_ranker(
         "wide_user": np.zeros((f_user, n_tasks), np.float32),
         "wide_item": np.zeros((f_item, n_tasks), np.float32),
     }
-    weights = MmoeWeights(arrays, REFERENCE_TASKS, clip=5.0, watch_cap_s=600.0)
+    layout = Layout.open(experts, expert_hidden, n_tasks)
+    weights = RankerWeights(arrays, REFERENCE_TASKS, layout, clip=5.0, watch_cap_s=600.0)
     write_graph(weights, folder / "ranker.onnx")
     if int8:
         quantise(folder / "ranker.onnx", folder / "ranker.int8.onnx")

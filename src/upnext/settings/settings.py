@@ -115,6 +115,13 @@ class LearnConfig(Section):
         18_000,
         description="showings that become ranker rows; of more, whole requests are drawn at random",
     )
+    shown_days: Annotated[float, Field(ge=0)] = Field(
+        28.0,
+        description="days before those from which heads that are given a showing learn too, by what was shown alone; 0: none",
+    )
+    max_shown: Annotated[int, Field(ge=0)] = Field(
+        200_000, description="showings of those days that become ranker rows, at most"
+    )
     unshown_per_request: Annotated[int, Field(ge=0)] = Field(
         16,
         description="retrieved but not shown candidates sampled per request for the relevant head",

@@ -15,20 +15,20 @@ from upnext.core.errors import InvalidInput
 from upnext.core.types import Features
 from upnext.ranking.calibration import auc
 from upnext.ranking.config import RankingConfig
-from upnext.ranking.mmoe import Mmoe, list_loss, losses
 from upnext.ranking.onnx_ranker import OnnxRanker
 from upnext.ranking.ranker_export import export_ranker
 from upnext.ranking.ranker_graph import quantise, write_graph
 from upnext.ranking.ranker_learner import RankerLearner
 from upnext.ranking.ranker_metrics import in_units
+from upnext.ranking.ranker_network import RankerNetwork, list_loss, losses
 from upnext.ranking.rows import RankerRows
 
 TASKS = ("relevant", "like", "watch_s")
 
 
-def network(config: RankingConfig = SMALL) -> Mmoe:
+def network(config: RankingConfig = SMALL) -> RankerNetwork:
     generator = torch.Generator().manual_seed(3)
-    model = Mmoe(config, TASKS, 4, 7, generator)
+    model = RankerNetwork(config, TASKS, 4, 7, generator)
     rng = np.random.default_rng(0)
     user = rng.normal(2, 3, (50, 4)).astype(np.float32)
     items = rng.normal(-1, 2, (50, 7)).astype(np.float32)
@@ -73,11 +73,75 @@ def test_the_network_is_the_formula_written_out() -> None:
     np.testing.assert_allclose(got, want, atol=1e-5)
 
 
-@pytest.mark.parametrize("hidden", [(16,), (16, 8), (12, 9, 6)])
+def test_layered_extraction_is_the_formula_written_out() -> None:
+    model = network(SMALL.model_copy(update={"trunk": "ple", "experts": 2, "task_experts": 1}))
+    with torch.no_grad():
+        for gate in model.level_gate:
+            gate.normal_(generator=torch.Generator().manual_seed(1))
+    a = {name: value.astype(np.float64) for name, value in model.weights().arrays.items()}
+    rng = np.random.default_rng(1)
+    user, items = rng.normal(size=(5, 4)), rng.normal(size=(5, 7))
+    x = np.hstack([
+        np.clip((user - a["user_mean"]) * a["user_scale"], -5, 5),
+        np.clip((items - a["item_mean"]) * a["item_scale"], -5, 5),
+    ])  # fmt: skip
+    first = np.vstack([a["first_user"], a["first_item"]])
+    gate = np.vstack([a["gate_user"], a["gate_item"]])
+    seen = [[0, 1, 2], [0, 1, 3], [0, 1, 4], [0, 1, 2, 3, 4]]  # by the tasks, by the shared ones
+
+    def mixed(logits: np.ndarray, layer: list[np.ndarray], g: int) -> np.ndarray:
+        chosen = np.exp(logits[:, seen[g]])
+        chosen /= chosen.sum(1, keepdims=True)
+        return sum(chosen[:, [j]] * layer[e] for j, e in enumerate(seen[g]))  # type: ignore[return-value]
+
+    h = np.maximum(x @ first + a["first_bias"], 0)
+    layer = [h[:, 16 * e : 16 * e + 16] for e in range(5)]
+    logits = (x @ gate + a["gate_bias"]).reshape(5, 4, 5)
+    mixtures = [mixed(logits[:, g], layer, g) for g in range(4)]
+    layer = [
+        np.maximum(mixtures[reads] @ a["expert_weight_1"][e] + a["expert_bias_1"][e], 0)
+        for e, reads in enumerate([3, 3, 0, 1, 2])
+    ]
+    want = np.zeros((5, 3))
+    for k in range(3):
+        logit = mixtures[k] @ a["level_gate_1"][k] + a["level_gate_bias_1"][k]
+        y = mixed(logit, layer, k) @ a["head_weight"][k] + a["head_bias"][k]
+        want[:, k] = np.maximum(y, 0) @ a["out_weight"][k] + a["out_bias"][k]
+    want += x[:, :4] @ a["wide_user"] + x[:, 4:] @ a["wide_item"]
+    rows_ = torch.tensor(user, dtype=torch.float32), torch.tensor(items, dtype=torch.float32)
+    with torch.no_grad():
+        np.testing.assert_allclose(model(*rows_), want, atol=1e-5)
+    load = model.loads(*rows_)
+    np.testing.assert_allclose(load.sum(2), 1, rtol=1e-5)
+    assert (load[:, 0, 3:] == 0).all()  # the other tasks' own experts
+
+
+def test_layered_extraction_of_one_shared_expert_is_the_shared_bottom() -> None:
+    one = {"expert_hidden": (16, 8), "experts": 1, "task_experts": 0}
+    layered = network(SMALL.model_copy(update={**one, "trunk": "ple"}))
+    bottom = network(SMALL.model_copy(update={**one, "trunk": "shared_bottom"}))
+    told = layered.state_dict()
+    bottom.load_state_dict({  # gates have nothing to choose
+        name: told[name] if told[name].shape == value.shape else value
+        for name, value in bottom.state_dict().items()
+    })  # fmt: skip
+    rng = np.random.default_rng(1)
+    user, items = (torch.from_numpy(rng.normal(size=(5, f)).astype(np.float32)) for f in (4, 7))
+    with torch.no_grad():
+        np.testing.assert_allclose(layered(user, items), bottom(user, items), rtol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("trunk", "hidden"),
+    [
+        ("mmoe", (16,)), ("mmoe", (16, 8)), ("mmoe", (12, 9, 6)), ("shared_bottom", (12, 9)),
+        ("ple", (16,)), ("ple", (16, 8)), ("ple", (12, 9, 6)),
+    ],
+)  # fmt: skip
 def test_the_graph_predicts_what_the_network_does_for_one_viewer_and_for_many(
-    hidden: tuple[int, ...], tmp_path: Path
+    trunk: str, hidden: tuple[int, ...], tmp_path: Path
 ) -> None:
-    model = network(SMALL.model_copy(update={"expert_hidden": hidden}))
+    model = network(SMALL.model_copy(update={"trunk": trunk, "expert_hidden": hidden}))
     write_graph(model.weights(), tmp_path / "ranker.onnx")
     manifest = {
         "file": "ranker.onnx",
@@ -191,6 +255,17 @@ def test_a_known_world_is_learned_and_calibrated(learned: RankerLearner) -> None
     assert metrics["relevant.pcoc"] == pytest.approx(1, abs=0.15)
     assert learned.notes[0] == "task 'share' dropped: no positive among 5395 rows"
     assert "share" not in learned.weights.tasks
+
+
+def test_a_training_says_how_its_experts_are_used(learned: RankerLearner, tmp_path: Path) -> None:
+    load = np.array([learned.expert_load[task] for task in learned.expert_load])
+    np.testing.assert_allclose(load.sum(1), 1, rtol=1e-5)
+    share = load.mean(0)
+    assert learned.metrics["experts_used"] == pytest.approx(np.exp(-(share * np.log(share)).sum()))
+    learned.export(tmp_path, rows())
+    said = json.loads((tmp_path / "ranker.json").read_text())
+    assert said["expert_load"] == learned.expert_load
+    assert said["trunk"] == "mmoe"
 
 
 def test_two_trainings_of_one_seed_are_equal_and_of_two_are_not(learned: RankerLearner) -> None:

@@ -1,7 +1,7 @@
-"""Multi-gate Mixture of Experts (Ma et al. 2018; Zhao et al. 2019): y_k = h_k(sum over e of g_k(x)_e * E_e(x)).
+"""The multi-task network: y_k = h_k(sum over experts e of g_k(x)_e * E_e(x)), with the experts and gates of a trunk (trunk.py).
 
-x is the row of user columns and item columns, standardised by the training rows; a missing value stands at the mean. Each gate
-g_k = softmax(W_k x); in training a gate loses each expert with a chance of 10 % and the rest is scaled up again (Zhao 2019, section 5.2:
+x is the row of user columns and item columns, standardised by the training rows; a missing value stands at the mean. Each gate is a softmax over the
+experts it sees; in training a gate loses each expert with a chance of 10 % and the rest is scaled up again (Zhao et al. 2019, section 5.2:
 against the collapse onto one expert). Heads are one ReLU layer, and beside them stands a linear part (Cheng et al. 2016, wide & deep),
 which starts at the logistic regression of a task on one column where the settings name one: the ranker then begins with the order of the
 merge and learns what to change in it. All experts' first layers are one matrix, split into a user and an item part, so that serving
@@ -21,17 +21,20 @@ from torch import Tensor, nn
 
 from upnext.core.types import Array
 from upnext.ranking.config import RankingConfig
-from upnext.ranking.ranker_graph import MmoeWeights
+from upnext.ranking.ranker_graph import RankerWeights
 from upnext.ranking.tasks import kind_of
+from upnext.ranking.trunk import Layout
 
 
-class Mmoe(nn.Module):
+class RankerNetwork(nn.Module):
     """The network; `forward` gives what precedes sigmoid and exp."""
 
     user_mean: Tensor
     user_scale: Tensor
     item_mean: Tensor
     item_scale: Tensor
+    sees: Tensor
+    reads: Tensor
 
     def __init__(
         self,
@@ -43,11 +46,14 @@ class Mmoe(nn.Module):
     ) -> None:
         super().__init__()
         self.config, self.tasks = config, tuple(tasks)
-        e, t, f = config.experts, len(tasks), f_user + f_item
-        widths = config.expert_hidden
+        self.layout = layout = Layout.of(config, len(tasks))
+        e, g, t, f = layout.n_experts, layout.n_gates, len(tasks), f_user + f_item
+        widths = layout.widths
         for side, size in (("user", f_user), ("item", f_item)):
             self.register_buffer(f"{side}_mean", torch.zeros(size))
             self.register_buffer(f"{side}_scale", torch.ones(size))
+        self.register_buffer("sees", torch.from_numpy(layout.sees), persistent=False)
+        self.register_buffer("reads", torch.from_numpy(layout.reads), persistent=False)
 
         def weight(*shape: int, fan_in: int, gain: float = 2.0) -> nn.Parameter:
             bound = math.sqrt(
@@ -55,7 +61,7 @@ class Mmoe(nn.Module):
             )  # uniform with variance gain / fan_in (He et al. 2015)
             return nn.Parameter((torch.rand(*shape, generator=generator) * 2 - 1) * bound)
 
-        first, gate = weight(f, e * widths[0], fan_in=f), weight(f, t * e, fan_in=f, gain=0.01)
+        first, gate = weight(f, e * widths[0], fan_in=f), weight(f, g * e, fan_in=f, gain=0.01)
         self.first_user, self.first_item = (
             nn.Parameter(first[:f_user].detach().clone()),
             nn.Parameter(first[f_user:].detach().clone()),
@@ -65,11 +71,16 @@ class Mmoe(nn.Module):
             nn.Parameter(gate[:f_user].detach().clone()),
             nn.Parameter(gate[f_user:].detach().clone()),
         )
-        self.gate_bias = nn.Parameter(torch.zeros(t * e))
+        self.gate_bias = nn.Parameter(torch.zeros(g * e))
         self.expert_weight = nn.ParameterList(
             [weight(e, a, b, fan_in=a) for a, b in pairwise(widths)]
         )
         self.expert_bias = nn.ParameterList([torch.zeros(e, b) for b in widths[1:]])
+        later = widths[1:] if layout.is_stacked else ()
+        self.level_gate = nn.ParameterList(
+            [weight(g, a, e, fan_in=a, gain=0.01) for a in widths[: len(later)]]
+        )
+        self.level_gate_bias = nn.ParameterList([torch.zeros(g, e) for _ in later])
         self.head_weight = weight(t, widths[-1], config.head_hidden, fan_in=widths[-1])
         self.head_bias = nn.Parameter(torch.zeros(t, config.head_hidden))
         self.out_weight = weight(t, config.head_hidden, fan_in=config.head_hidden, gain=0.1)
@@ -112,29 +123,59 @@ class Mmoe(nn.Module):
         self, user: Tensor, items: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """float32[b, t] of rows user [b, f_user] and items [b, f_item]; a generator switches dropout on."""
-        config, n_tasks = self.config, len(self.tasks)
         u = self._normalised(user, self.user_mean, self.user_scale)
         i = self._normalised(items, self.item_mean, self.item_scale)
         wide = u @ self.wide_user + i @ self.wide_item
-        gates = (u @ self.gate_user + self.gate_bias) + i @ self.gate_item
-        gates = gates.view(-1, n_tasks, config.experts).softmax(2)
-        x = torch.relu((u @ self.first_user + self.first_bias) + i @ self.first_item)
-        if generator is not None:
-            gates = _dropped_gates(gates, config.gate_dropout, generator)
-            x = _dropped(x, config.dropout, generator)
-        x = x.view(len(x), config.experts, -1).transpose(0, 1)  # [e, b, h]
-        for w, b in zip(self.expert_weight, self.expert_bias, strict=True):
-            x = torch.relu(torch.baddbmm(b[:, None, :], x, w))
-        mixed = gates @ x.transpose(0, 1)  # [b, t, e] @ [b, e, h]
+        mixed, _ = self._mixed(u, i, generator)
         y = torch.baddbmm(self.head_bias[:, None, :], mixed.transpose(0, 1), self.head_weight)
         y = torch.relu(y)  # [t, b, g]
         return (y @ self.out_weight[:, :, None]).squeeze(2).T + self.out_bias + wide
 
-    def weights(self) -> MmoeWeights:
+    @torch.no_grad()
+    def loads(self, user: Tensor, items: Tensor) -> Tensor:
+        """float32[b, t, e]: how much each task's last gate takes of each expert, for every row."""
+        u = self._normalised(user, self.user_mean, self.user_scale)
+        i = self._normalised(items, self.item_mean, self.item_scale)
+        return self._mixed(u, i, None)[1]
+
+    def _mixed(
+        self, u: Tensor, i: Tensor, generator: torch.Generator | None
+    ) -> tuple[Tensor, Tensor]:
+        """(what the heads read [b, t, h], the tasks' last gates [b, t, e])."""
+        n_tasks, layout = len(self.tasks), self.layout
+        logits = (u @ self.gate_user + self.gate_bias) + i @ self.gate_item
+        gates = self._gates(logits.view(-1, layout.n_gates, layout.n_experts), generator)
+        x = torch.relu((u @ self.first_user + self.first_bias) + i @ self.first_item)
+        if generator is not None:
+            x = _dropped(x, self.config.dropout, generator)
+        x = x.view(len(x), layout.n_experts, -1).transpose(0, 1)  # [e, b, h]
+        for level, (w, b) in enumerate(zip(self.expert_weight, self.expert_bias, strict=True)):
+            if layout.is_stacked:
+                mixtures = (gates @ x.transpose(0, 1)).transpose(0, 1)  # [g, b, h]
+                bias = self.level_gate_bias[level][:, None, :]
+                logits = torch.baddbmm(bias, mixtures, self.level_gate[level])
+                gates = self._gates(logits.transpose(0, 1), generator)
+                x = mixtures[self.reads]
+            x = torch.relu(torch.baddbmm(b[:, None, :], x, w))
+        gates = gates[:, :n_tasks]
+        return gates @ x.transpose(0, 1), gates  # [b, t, e] @ [b, e, h]
+
+    def _gates(self, logits: Tensor, generator: torch.Generator | None) -> Tensor:
+        """softmax [b, g, e] over the experts that each gate sees."""
+        gates = logits.masked_fill(~self.sees, -torch.inf).softmax(2)
+        return (
+            gates
+            if generator is None
+            else _dropped_gates(gates, self.config.gate_dropout, generator)
+        )
+
+    def weights(self) -> RankerWeights:
         """Every array, for the graph; float32 on the CPU."""
         names = {
             "expert_weight.": "expert_weight_",
             "expert_bias.": "expert_bias_",
+            "level_gate.": "level_gate_",
+            "level_gate_bias.": "level_gate_bias_",
         }
         arrays = {}
         for name, value in self.state_dict().items():
@@ -142,7 +183,9 @@ class Mmoe(nn.Module):
                 if name.startswith(old):
                     name = f"{new}{int(name[len(old) :]) + 1}"
             arrays[name] = value.detach().float().cpu().numpy().copy()
-        return MmoeWeights(arrays, self.tasks, self.config.clip, self.config.watch_cap_s)
+        return RankerWeights(
+            arrays, self.tasks, self.layout, self.config.clip, self.config.watch_cap_s
+        )
 
     def _normalised(self, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
         z = (x - mean) * scale
@@ -204,10 +247,10 @@ def _dropped(x: Tensor, rate: float, generator: torch.Generator) -> Tensor:
 
 
 def _dropped_gates(gates: Tensor, rate: float, generator: torch.Generator) -> Tensor:
-    """Gates [b, t, e] with experts left out; where all are, none is."""
+    """Gates [b, g, e] with experts left out; where all that a gate sees are, none is."""
     if rate == 0 or gates.shape[2] == 1:
         return gates
     keep = torch.rand(gates.shape, generator=generator, device=gates.device) >= rate
-    keep = keep | ~keep.any(2, keepdim=True)
     kept = gates * keep
-    return kept / kept.sum(2, keepdim=True).clamp_min(1e-9)
+    total = kept.sum(2, keepdim=True)
+    return torch.where(total > 1e-6, kept / total.clamp_min(1e-6), gates)
