@@ -5,6 +5,7 @@ The relevant head, which orders what was retrieved, also has a softmax over each
 Everything random comes from (seed, epoch), so a training that was killed goes on from the last whole epoch to the same result.
 Calibration (Platt per binary task, one factor per task in seconds) is fitted on the held-out rows; its metrics are cross-fitted: each
 half of the held-out groups is judged with the calibration of the other half.
+`go_on` takes a trained ranker through rows that came since, with its optimiser's moments as they were.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,7 +28,7 @@ from upnext.core.randomness import key_of, rng_for
 from upnext.core.types import Array, Bool, Float32, Float64, Int64
 from upnext.ranking.calibration import platt
 from upnext.ranking.config import RankingConfig
-from upnext.ranking.ranker_checkpoint import Checkpoint
+from upnext.ranking.ranker_checkpoint import Checkpoint, put_state, read_state, write_state
 from upnext.ranking.ranker_export import export_ranker
 from upnext.ranking.ranker_graph import RankerWeights
 from upnext.ranking.ranker_metrics import in_units, metrics_of
@@ -77,6 +78,9 @@ class RankerLearner:
             str, list[float]
         ] = {}  # by task: what its gate takes of each expert, in the mean
         self.held_out: Bool = np.zeros(0, np.bool_)  # [m], of the rows learned from
+        self._network: RankerNetwork | None = None
+        self._optimised: torch.optim.AdamW | None = None
+        self._columns: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
 
     def learn(self, examples: RankerRows) -> Mapping[str, float]:
         """Trains and calibrates; {"<task>.<metric>": value on held-out rows}, also kept in `metrics`.
@@ -88,22 +92,89 @@ class RankerLearner:
         self.held_out = held_out(rows, self.config, self._seed)
         tasks = self._learnable(rows)
         model = self._model(rows, tasks)
+        label = self._labels(rows, tasks)
+        optimiser = self._optimiser(model)
+        best_epoch = self._train(model, optimiser, rows, torch.from_numpy(label), tasks)
+        self._network, self._optimised = model, optimiser
+        held = np.flatnonzero(self.held_out)
+        self._calibrate(model, rows, held, self._outputs(model, rows, held))
+        self.metrics["epochs"] = float(best_epoch + 1)
+        return self.metrics
+
+    def go_on(self, newest: RankerRows, rate: float) -> Mapping[str, float]:
+        """Learns once from rows that came since, in order of time, at `rate` of the learning rate; after `learn` or `restore`.
+
+        Every batch is predicted before it is learned from. These predictions, which no row has taught, give the new calibration and the metrics: a whole
+        day of them is far more than `learn` can hold out. Tasks that were dropped stay dropped. Raises InvalidInput for rows of other columns."""
+        model, optimiser = self._network, self._optimised
+        assert model is not None, "learn or restore first"
+        assert optimiser is not None
+        if (newest.user_names, newest.item_names) != self._columns:
+            raise expected("newest ranker rows", "the columns of the ranker", "others")
+        tasks, absent = model.tasks, np.full(len(newest), np.nan, np.float32)
+        rows = replace(newest, labels={task: newest.labels.get(task, absent) for task in tasks})
+        everything = np.arange(len(rows))
+        label = torch.from_numpy(self._labels(rows, tasks))
+        batches = _Batches(rows, label, everything, tasks, self.config, self._device)
+        generator = torch.Generator(self._device)
+        generator.manual_seed(key_of(self._seed, "ranker-newest") >> 1)
+        for group in optimiser.param_groups:
+            group["lr"] = self.config.learning_rate * rate
+        before = [np.zeros((0, len(tasks)), np.float32)]
+        self._progress.start("ranker, newest rows", len(rows), "rows")
+        n_steps = batches.n_steps(self.config.batch_size)
+        for index in batches.cut(np.arange(batches.n_requests), n_steps):
+            before.append(self._outputs(model, rows, index))
+            self._step(model, optimiser, batches, index, generator)
+        self._progress.done()
+        self.held_out = np.ones(len(rows), np.bool_)
+        self._calibrate(model, rows, everything, np.concatenate(before))
+        return self.metrics
+
+    def _calibrate(
+        self, model: RankerNetwork, rows: RankerRows, index: Int64, output: Float32
+    ) -> None:
+        """Sets calibration, weights and metrics by the outputs float32[len(index), t] of rows that had not taught them."""
+        tasks = model.tasks
+        label = self._labels(rows, tasks)[index]
+        self.calibration = calibrate(output, label, rows.weight[index], tasks, self.config)
+        scale, shift = self.calibration.scale, self.calibration.shift
+        self.weights = model.weights().calibrated(scale, shift)
+        self.metrics = self._cross_fitted(output, label, rows, index, tasks)
+        load = self._expert_load(model, rows, index)
+        self.expert_load = dict(zip(tasks, load.tolist(), strict=True))
+        self.metrics["experts_used"] = _effective(load.mean(0))
+        self._columns = (rows.user_names, rows.item_names)
+
+    def _labels(self, rows: RankerRows, tasks: tuple[str, ...]) -> Float32:
+        """float32[m, t], seconds cut at the cap."""
         label = rows.label_table(tasks)
         for k, task in enumerate(tasks):
             if kind_of(task) == "seconds":
                 label[:, k] = np.clip(label[:, k], 0, self.config.watch_cap_s)
-        best_epoch = self._train(model, rows, torch.from_numpy(label), tasks)
-        held = np.flatnonzero(self.held_out)
-        output = self._outputs(model, rows, held)
-        self.calibration = calibrate(output, label[held], rows.weight[held], tasks, self.config)
-        scale, shift = self.calibration.scale, self.calibration.shift
-        self.weights = model.weights().calibrated(scale, shift)
-        self.metrics = self._cross_fitted(output, label[held], rows, held, tasks)
-        self.metrics["epochs"] = float(best_epoch + 1)
-        load = self._expert_load(model, rows, held)
-        self.expert_load = dict(zip(tasks, load.tolist(), strict=True))
-        self.metrics["experts_used"] = _effective(load.mean(0))
-        return self.metrics
+        return label
+
+    def _optimiser(self, model: RankerNetwork) -> torch.optim.AdamW:
+        return torch.optim.AdamW(
+            model.parameter_groups(self.config.weight_decay), lr=self.config.learning_rate, eps=1e-8
+        )
+
+    def save(self, path: Path) -> None:
+        """Writes the network and the optimiser's moments, from which `restore` goes on exactly; after learn or go_on."""
+        assert self._network is not None, "learn first"
+        assert self._optimised is not None
+        said = {"tasks": self._network.tasks, "user": self._columns[0], "items": self._columns[1]}
+        write_state(path, self._network, self._optimised, said)
+
+    def restore(self, path: Path) -> None:
+        """Takes up what `save` wrote. Raises InvalidInput where it can't be read or is of other settings of the network."""
+        tensors, said = read_state(path)
+        user, items = tuple(said["user"]), tuple(said["items"])
+        generator = torch.Generator().manual_seed(0)
+        model = RankerNetwork(self.config, said["tasks"], len(user), len(items), generator)
+        optimiser = self._optimiser(model.to(self._device))
+        put_state(path, tensors, model, optimiser)
+        self._network, self._optimised, self._columns = model, optimiser, (user, items)
 
     def snapshot(self) -> Mapping[str, Array]:
         """The calibrated network's arrays (ranker_graph.RankerWeights); empty before learn."""
@@ -169,13 +240,15 @@ class RankerLearner:
             model.start_line(tasks.index(task), at, *line)
 
     def _train(
-        self, model: RankerNetwork, rows: RankerRows, label: Tensor, tasks: tuple[str, ...]
+        self,
+        model: RankerNetwork,
+        optimiser: torch.optim.Optimizer,
+        rows: RankerRows,
+        label: Tensor,
+        tasks: tuple[str, ...],
     ) -> int:
         """Fits the model and leaves its best epoch's weights in it; that epoch, from 0."""
         config = self.config
-        optimiser = torch.optim.AdamW(
-            model.parameter_groups(config.weight_decay), lr=config.learning_rate, eps=1e-8
-        )
         batches = _Batches(rows, label, np.flatnonzero(~self.held_out), tasks, config, self._device)
         held = _Batches(rows, label, np.flatnonzero(self.held_out), tasks, config, self._device)
         state = Checkpoint(self._checkpoint, fingerprint(rows, config, tasks, self._seed))
@@ -188,7 +261,7 @@ class RankerLearner:
             state.epoch_done(model, optimiser, epoch, loss)
             epoch += 1
         self._progress.done()
-        state.restore_best(model)
+        state.restore_best(model, optimiser)
         if epoch < config.epochs:
             self.notes.append(
                 f"stopped after {epoch} of {config.epochs} epochs: held-out loss rose"
@@ -207,13 +280,23 @@ class RankerLearner:
             done = (epoch * n_steps + step) / (config.epochs * n_steps)
             for group in optimiser.param_groups:
                 group["lr"] = config.learning_rate * _schedule(done)
-            optimiser.zero_grad(set_to_none=True)
-            with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
-                loss = batches.loss(model, index, generator) / len(index)
-            loss.backward()  # type: ignore[no-untyped-call]
-            torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
-            optimiser.step()
-            self._progress.advance(len(index), loss=float(loss.detach()))
+            self._step(model, optimiser, batches, index, generator)
+
+    def _step(
+        self,
+        model: RankerNetwork,
+        optimiser: torch.optim.Optimizer,
+        batches: _Batches,
+        index: Int64,
+        generator: torch.Generator,
+    ) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        with torch.autocast(self._device.type, torch.bfloat16, enabled=self._bf16):
+            loss = batches.loss(model, index, generator) / len(index)
+        loss.backward()  # type: ignore[no-untyped-call]
+        torch.nn.utils.clip_grad_norm_(model.parameters(), GRADIENT_NORM)
+        optimiser.step()
+        self._progress.advance(len(index), loss=float(loss.detach()))
 
     @torch.no_grad()
     def _held_out_loss(self, model: RankerNetwork, held: _Batches) -> float:
