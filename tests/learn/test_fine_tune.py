@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,14 +24,17 @@ from learn_world import (
 from upnext.artifacts.manifest import Manifest
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.view import CatalogView
+from upnext.core.clock import DAY_US
 from upnext.core.errors import InvalidInput
 from upnext.core.protocols import NoProgress
 from upnext.events.log import SqliteEventLog
 from upnext.learn.catalogue import fit_catalogue
 from upnext.learn.instants import Instants
+from upnext.learn.ranker_stages import Made, RankerStages
 from upnext.learn.stages import Stages, vocabulary_of
 from upnext.learn.train_report import TrainReport
 from upnext.pipeline.release_parts import ReleaseParts
+from upnext.ranking.ranker_checkpoint import read_state
 from upnext.settings.settings import Settings, load
 from upnext.simulate.world import END_US
 
@@ -42,6 +47,11 @@ factorisation = 30
 [learn]
 threads = 1
 fine_tune_epochs = 2
+[ranking]
+experts = 2
+expert_hidden = [8, 4]
+epochs = 2
+teacher_share = 0.0
 [retrieval.two_tower]
 epochs = 12
 embedding_size = 8
@@ -68,7 +78,7 @@ def tuned(tmp_path_factory: pytest.TempPathFactory) -> Tuned:
 
 
 def _published(settings: Settings) -> Manifest:
-    """A release of trained generators; in the ranker's place, which a fine-tuning only copies, stands a note."""
+    """A release of trained generators and a ranker, without a gate."""
     log = SqliteEventLog(settings.events_path, read_only=True)
     view, releases = CatalogView(settings.catalog_path), ReleaseStore(settings.releases_path)
     stages = Stages(settings, view, log, releases, NoProgress())
@@ -81,9 +91,12 @@ def _published(settings: Settings) -> Manifest:
     examples = stages.learn(job, "generators", material, settings)
     folder = releases.begin()
     stages.release_folder(job, "generators", folder, content, words)
-    (folder / "ranker").mkdir()
-    (folder / "ranker" / "note.txt").write_text("as it was", "utf-8")
-    window = stages.window(showings, Instants(UNTIL_US - 2, UNTIL_US - 1, UNTIL_US))
+    instants = Instants(UNTIL_US - DAY_US, UNTIL_US - 1, UNTIL_US)
+    ranker = RankerStages(settings, stages.began, NoProgress())
+    job.stage("rows", lambda f: ranker.rows(f, folder, showings, instants))
+    job.stage("ranker", lambda f: ranker.learn(f, job.folder / "rows"))
+    Made.by_stage(job.folder / "ranker").put(Made.of_release(folder))
+    window = stages.window(showings, instants)
     release_id = releases.publish(
         folder, settings=settings.model_dump(mode="json"), metrics={}, parent=None,
         data_window=window | {"examples": examples},
@@ -104,7 +117,7 @@ def _manifest(settings: Settings, report: TrainReport) -> Manifest:
     return ReleaseStore(settings.releases_path).open(report.release_id).manifest
 
 
-def test_a_fine_tuned_release_says_what_it_came_from_and_keeps_ranker_blend_and_content(
+def test_a_fine_tuned_release_says_what_it_came_from_and_keeps_merge_and_content(
     tuned: Tuned,
 ) -> None:
     settings, parent, report = tuned
@@ -114,14 +127,61 @@ def test_a_fine_tuned_release_says_what_it_came_from_and_keeps_ranker_blend_and_
     window = manifest.data_window
     assert window["fine_tuned_from_us"] == UNTIL_US
     assert UNTIL_US < window["until_us"] <= END_US
-    assert window["ranker_until_us"] == UNTIL_US - 1
+    assert window["ranker_until_us"] == window["until_us"]
     was = digests(settings.releases_path / parent.release_id)
     now = digests(release_folder(settings, report))
-    kept = [name for name in was if name.startswith(("ranker/", "blend/", "content/"))]
-    assert len(kept) > 5
+    kept = [name for name in was if name.startswith(("blend/", "content/"))]
+    assert len(kept) > 3
     assert {name: now[name] for name in kept} == {name: was[name] for name in kept}
-    for name in ("retrieval/item_vectors.npy", "generators/factorisation/item_vectors.npy"):
+    for name in (
+        "retrieval/item_vectors.npy", "generators/factorisation/item_vectors.npy",
+        "ranker/ranker.onnx", "snapshots/ranker.safetensors",
+    ):  # fmt: skip
         assert now[name] != was[name]
+
+
+def test_the_ranker_goes_on_and_tells_what_moved(tuned: Tuned) -> None:
+    settings, parent, report = tuned
+    manifests = [
+        json.loads((settings.releases_path / release / "ranker" / "ranker.json").read_text())
+        for release in (parent.release_id, str(report.release_id))
+    ]
+    assert manifests[0]["tasks"] == manifests[1]["tasks"]
+    assert manifests[0]["window_us"][1] <= manifests[1]["window_us"][0]
+    drift = manifests[1]["drift"]
+    moved = np.abs(list(drift["columns"].values()))
+    assert (np.diff(moved) <= 0).all()
+    head = drift["heads"]["relevant_shown"]
+    assert head["pcoc"] == pytest.approx(head["prediction"] / head["label"])
+    steps = [
+        float(_steps(settings.releases_path / release / "snapshots"))
+        for release in (parent.release_id, str(report.release_id))
+    ]
+    assert steps[1] > steps[0] > 0  # the optimiser's own count goes on
+
+
+def _steps(folder: Path) -> float:
+    """Steps that the optimiser of a release's ranker has made."""
+    tensors, _ = read_state(folder / "ranker.safetensors")
+    return float(tensors["optimiser.0.step"])
+
+
+def test_a_release_without_a_rankers_state_keeps_its_ranker(tuned: Tuned, tmp_path: Path) -> None:
+    settings, parent, _ = tuned
+    made = Made.of_release(settings.releases_path / parent.release_id)
+    without = replace(made, state=tmp_path / "none")
+    log = SqliteEventLog(settings.events_path, read_only=True)
+    view = CatalogView(settings.catalog_path)
+    stages = Stages(settings, view, log, ReleaseStore(settings.releases_path), NoProgress())
+    ranker = RankerStages(settings, stages.began, NoProgress())
+    window = (UNTIL_US, UNTIL_US + DAY_US // 4)
+    ranker.newest(tmp_path, made.folder, stages.showings(None), *window)
+    (tmp_path / "again").mkdir()
+    said = ranker.go_on(tmp_path / "again", without, tmp_path)
+    assert "kept no state" in said["notes"][0]
+    was, now = (digests(folder / "ranker") for folder in (made.folder, tmp_path / "again"))
+    assert now == was
+    log.close()
 
 
 def test_a_fine_tuning_learns_from_under_a_tenth_of_the_examples_of_the_training(

@@ -15,6 +15,7 @@ from upnext.core.errors import InvalidInput
 from upnext.core.types import Features
 from upnext.ranking.calibration import auc
 from upnext.ranking.config import RankingConfig
+from upnext.ranking.curves import Curves
 from upnext.ranking.onnx_ranker import OnnxRanker
 from upnext.ranking.ranker_export import export_ranker
 from upnext.ranking.ranker_graph import quantise, write_graph
@@ -26,13 +27,14 @@ from upnext.ranking.rows import RankerRows
 TASKS = ("relevant", "like", "watch_s")
 
 
-def network(config: RankingConfig = SMALL) -> RankerNetwork:
+def network(config: RankingConfig = SMALL, *, with_curves: bool = False) -> RankerNetwork:
     generator = torch.Generator().manual_seed(3)
-    model = RankerNetwork(config, TASKS, 4, 7, generator)
     rng = np.random.default_rng(0)
     user = rng.normal(2, 3, (50, 4)).astype(np.float32)
     items = rng.normal(-1, 2, (50, 7)).astype(np.float32)
     items[:, 6] = 5  # a column without spread
+    curves = {"user": Curves.of(user), "item": Curves.of(items)} if with_curves else None
+    model = RankerNetwork(config, TASKS, 4, 7, generator, curves)
     model.start_from(user, items, np.array([-1, -3, 2.0]))
     with torch.no_grad():
         model.wide_user.normal_(0, 0.3, generator=generator)
@@ -141,7 +143,9 @@ def test_layered_extraction_of_one_shared_expert_is_the_shared_bottom() -> None:
 def test_the_graph_predicts_what_the_network_does_for_one_viewer_and_for_many(
     trunk: str, hidden: tuple[int, ...], tmp_path: Path
 ) -> None:
-    model = network(SMALL.model_copy(update={"trunk": trunk, "expert_hidden": hidden}))
+    changed = SMALL.model_copy(update={"trunk": trunk, "expert_hidden": hidden})
+    model = network(changed, with_curves=True)
+    assert len(model.item_curve_at) == 6
     write_graph(model.weights(), tmp_path / "ranker.onnx")
     manifest = {
         "file": "ranker.onnx",

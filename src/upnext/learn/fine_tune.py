@@ -2,9 +2,11 @@
 
     content      the release's encoder over the catalogue as it is now
     generators   each from its snapshot in the release, on the showings since then and before the gate's window
+    ranker       the release's ranker from its state, with the optimiser's moments, once through the rows of that time: what the release itself would have
+                 retrieved, for its generators have not seen them; calibrated on what it said of each before it learned from it; drift told
     gate         that release judged on the window, beside the current one
-    refit        the same, on the window too: every new showing is learned from once a pass
-    publish      as a training publishes; ranker and blend are the release's own
+    refit        generators and ranker the same, on the window too: every new showing is learned from once a pass
+    publish      as a training publishes; the merge's weights are the release's own
 
 Earlier showings are history that the examples read, and what neighbours and factors are counted from. New videos and viewers take part as in a
 training. Killed anywhere, the job goes on with `resume` to the same bytes.
@@ -12,9 +14,7 @@ training. Killed anywhere, the job goes on with `resume` to the same bytes.
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,6 +28,7 @@ from upnext.learn.catalogue import read_catalogue
 from upnext.learn.generators import asked_for, for_fine_tuning, snapshots_in, summed
 from upnext.learn.instants import tail_of
 from upnext.learn.judge import Judgement
+from upnext.learn.ranker_stages import Made, RankerStages
 from upnext.learn.stages import SNAPSHOTS, Snapshots, Stages, vocabulary_in
 from upnext.learn.train_report import TrainReport
 from upnext.retrieval.checkpoint import read_checkpoint
@@ -45,7 +46,7 @@ class FineTuning:
         releases: ReleaseStore,
         progress: Progress,
     ) -> None:
-        self._settings, self._releases = settings, releases
+        self._settings, self._releases, self._progress = settings, releases, progress
         self._stages = Stages(settings, view, log, releases, progress)
 
     def run(self, until_us: int | None, *, resume: bool, force: bool) -> TrainReport:
@@ -67,7 +68,17 @@ class FineTuning:
         before = stages.material(showings.before(instants.gate_us), content, vocabulary, since_us)
         examples = stages.learn(job, "generators", before, tuning, start_from)
         stages.release_folder(job, "generators", first, content, vocabulary)
-        _keep(parent.path, first)
+        ranker = RankerStages(self._settings, stages.began, self._progress)
+        of_parent = Made.of_release(parent.path)
+
+        def go_on(name: str, before: Made, window: tuple[int, int]) -> Mapping[str, Any]:
+            rows = job.folder / f"{name}_rows"
+            job.stage(rows.name, lambda f: ranker.newest(f, parent.path, showings, *window))
+            return job.stage(name, lambda f: ranker.go_on(f, before, rows))
+
+        ranker_said = go_on("ranker", of_parent, (since_us, instants.gate_us))
+        made = Made.by_stage(job.folder / "ranker")
+        made.put(Made.of_release(first))
         judgement = Judgement.from_json(
             job.stage("gate", lambda f: stages.gate(first, showings, instants).to_json())
         )
@@ -77,7 +88,8 @@ class FineTuning:
         again = stages.learn(job, "refit", rest, tuning, snapshots_in(job.folder / "generators"))
         folder = self._releases.begin()
         stages.release_folder(job, "refit", folder, content, vocabulary)
-        _keep(parent.path, folder)
+        go_on("ranker_again", made, (instants.gate_us, instants.until_us))
+        Made.by_stage(job.folder / "ranker_again").put(Made.of_release(folder))
         window = _window(parent, stages.window(showings, instants), summed(examples, again))
         release_id = self._releases.publish(
             folder,
@@ -91,7 +103,8 @@ class FineTuning:
             parent=parent.manifest.release_id,
         )
         job.finish()
-        return TrainReport(release_id, True, judgement, {}, (_note(window),))
+        notes = (_note(window), *map(str, ranker_said["notes"]))
+        return TrainReport(release_id, True, judgement, dict(ranker_said["metrics"]), notes)
 
     def _parent(self) -> Release:
         current = self._releases.current()
@@ -99,7 +112,7 @@ class FineTuning:
             raise InvalidInput("train --fine-tune: no release yet; run `upnext train` first")
         parent = self._releases.open(current)
         now = self._settings.model_dump(mode="json")
-        for section in ("content", "features", "retrieval", "surfaces"):
+        for section in ("content", "features", "retrieval", "ranking", "surfaces"):
             if parent.manifest.settings.get(section) != now[section]:
                 raise InvalidInput(
                     f"train --fine-tune: the settings [{section}] are not those of release {current}; run `upnext train`"
@@ -119,20 +132,14 @@ class FineTuning:
         return found
 
 
-def _keep(parent: Path, target: Path) -> None:
-    """The release's ranker and blend."""
-    for part in ("ranker", "blend"):
-        shutil.copytree(parent / part, target / part, dirs_exist_ok=True)
-
-
 def _window(
     parent: Release, window: Mapping[str, Any], examples: Mapping[str, int]
 ) -> dict[str, Any]:
-    """The manifest's data window: the ranker's part is the parent's."""
+    """The manifest's data window: the ranker's begins where the parent's does."""
     known = parent.manifest.data_window
     since_us = int(known["until_us"])
     kept: dict[str, Any] = {
-        name: known[name] for name in ("ranker_from_us", "ranker_until_us", "rows") if name in known
+        name: known[name] for name in ("ranker_from_us", "rows") if name in known
     }
     return {**window, **kept, "fine_tuned_from_us": since_us, "examples": dict(examples)}
 

@@ -46,6 +46,7 @@ from upnext.settings.settings import Settings
 ACTIVE = VIDEO_STATUSES.index("active")
 FEW_SHOWINGS = 200
 SNAPSHOTS = "snapshots"  # of a release: what a fine-tuning goes on from; serving never reads them
+RANKER_STATE = "ranker.safetensors"  # among them
 Snapshots = Mapping[str, Mapping[str, Array]]
 
 
@@ -179,7 +180,7 @@ class Stages:
             "from_us": int(timed.min()) if len(timed) else 0,
             "until_us": instants.until_us,
             "ranker_from_us": instants.t0_us,
-            "ranker_until_us": instants.gate_us,
+            "ranker_until_us": instants.until_us,
             "n_showings": len(showings),
             "n_users": len(showings.user_ids),
             "log_seq": self.began.log_seq,

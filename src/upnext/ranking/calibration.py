@@ -13,10 +13,11 @@ from upnext.core.types import Array, Float64
 MIN_POSITIVES_FOR_SLOPE = 50
 
 
-def platt(logit: Array, label: Array, weight: Array) -> tuple[float, float]:
+def platt(logit: Array, label: Array, weight: Array, *, pull: float = 1e-3) -> tuple[float, float]:
     """(a, b) of rows float[m]; a = 1 where fewer than 50 rows are of the rarer class, (1, 0) where one class is all.
 
-    Newton's method with a faint pull to (1, 0), so that it ends on separable rows too."""
+    Newton's method with a pull to (1, 0), the precision of a normal prior around it: a faint one lets it end on separable rows too, a strong one is for
+    logits that were calibrated before."""
     x, y, w = (np.asarray(v, np.float64) for v in (logit, label, weight))
     rarer = min(int((y > 0.5).sum()), int((y <= 0.5).sum()))
     if rarer == 0:
@@ -25,7 +26,6 @@ def platt(logit: Array, label: Array, weight: Array) -> tuple[float, float]:
     design = np.stack([x, np.ones_like(x)], axis=1)
     free = np.array([rarer >= MIN_POSITIVES_FOR_SLOPE, True])
     theta = np.array([1.0, 0.0])
-    pull = 1e-3
     for _ in range(50):
         p = sigmoid(design @ theta)
         gradient = design.T @ (w * (p - y)) + pull * (theta - np.array([1.0, 0.0]))

@@ -28,6 +28,10 @@ class RankingConfig(BaseModel):
     head_hidden: Positive = Field(32, description="ReLU layer of each task's head")
     gate_dropout: Share = Field(0.1, description="chance that a gate ignores an expert in training")
     dropout: Share = Field(0.1, description="of the experts' first layer in training")
+    quantiles: bool = Field(
+        True,
+        description="columns with many values are read as quantiles too, with squares and roots",
+    )
     clip: Annotated[float, Field(gt=0)] = Field(
         5.0, description="standardised inputs beyond this many deviations are cut"
     )
@@ -58,6 +62,13 @@ class RankingConfig(BaseModel):
     list_weight: Annotated[float, Field(ge=0)] = Field(
         1.0,
         description="weight of the softmax over each request's candidates in the loss of the relevant head; 0: each row alone",
+    )
+    teacher_share: Annotated[float, Field(ge=0, le=1)] = Field(
+        0.5,
+        description="of a head's target, what boosted trees predict from the same columns, beside what happened; 0: no trees. For heads that are given a showing",
+    )
+    teacher_folds: Annotated[int, Field(ge=2)] = Field(
+        3, description="folds of viewers: trees predict those that they did not learn from"
     )
     int8: Literal["auto", "never"] = Field(
         "auto",

@@ -16,10 +16,12 @@ from typing import Any
 import numpy as np
 
 from upnext.core.types import Array, Float32
+from upnext.ranking.curves import DEVIATIONS, MEANS, N_POINTS
 from upnext.ranking.tasks import kind_of
 from upnext.ranking.trunk import Layout
 
 QUANTISED = ("first", "expert", "head")  # names of the matrix products that become int8
+INT64 = 7  # onnx.TensorProto.INT64
 UNSEEN = -1e9  # added to the logit of an expert that a gate does not see
 
 
@@ -28,15 +30,17 @@ class RankerWeights:
     """Every array of the network; e experts, g gates, t tasks, f_u and f_i columns, h_l widths of the experts, k of the heads.
 
     user_mean, user_scale [f_u]; item_mean, item_scale [f_i] (a scale of 0 switches a column off)
-    first_user [f_u, e * h_1], first_item [f_i, e * h_1], first_bias [e * h_1]
-    gate_user [f_u, g * e], gate_item [f_i, g * e], gate_bias [g * e]
+    user_curve_at, _low, _per_point [q_u], _share [q_u, N_POINTS], and the same of item (curves.py; none: no curves)
+    x_u = f_u + 3 q_u and x_i = f_i + 3 q_i inputs:
+    first_user [x_u, e * h_1], first_item [x_i, e * h_1], first_bias [e * h_1]
+    gate_user [x_u, g * e], gate_item [x_i, g * e], gate_bias [g * e]
     expert_weight_<l> [e, h_l, h_l+1], expert_bias_<l> [e, h_l+1]     l from 1
     level_gate_<l> [g, h_l, e], level_gate_bias_<l> [g, e]     of a stacked trunk
     head_weight [t, h_last, k], head_bias [t, k], out_weight [t, k], out_bias [t]
-    wide_user [f_u, t], wide_item [f_i, t]      the linear part
+    wide_user [x_u, t], wide_item [x_i, t]      the linear part
     """
 
-    arrays: Mapping[str, Float32]
+    arrays: Mapping[str, Array]
     tasks: tuple[str, ...]
     layout: Layout
     clip: float
@@ -145,8 +149,8 @@ class _Graph:
 
 def _build(graph: _Graph, weights: RankerWeights) -> None:
     arrays, n_tasks = weights.arrays, len(weights.tasks)
-    user = _normalised(graph, "user", arrays["user_mean"], arrays["user_scale"], weights.clip)
-    items = _normalised(graph, "items", arrays["item_mean"], arrays["item_scale"], weights.clip)
+    user = _inputs(graph, weights, "user", "user")
+    items = _inputs(graph, weights, "item", "items")
     gates = _first_gates(graph, weights, user, items)
     experts = _first_layers(graph, weights, user, items)
     for level in range(1, len(weights.layout.widths)):
@@ -176,16 +180,70 @@ def _in_units(graph: _Graph, weights: RankerWeights, k: int, x: str) -> str:
     return graph.add("Exp", [graph.add("Min", [x, cap], f"task_{k}_log")], f"task_{k}")
 
 
-def _normalised(graph: _Graph, side: str, mean: Array, scale: Array, clip: float) -> str:
-    """Standardised, a missing value at the mean, cut at +- clip."""
+def _inputs(graph: _Graph, weights: RankerWeights, side: str, given: str) -> str:
+    """Standardised, a missing value at the mean, cut at +- clip; then quantiles, squares and roots of the columns that have curves."""
+    arrays, clip = weights.arrays, weights.clip
     low = graph.constant(f"{side}_low", np.float32(-clip))
     high = graph.constant(f"{side}_high", np.float32(clip))
     zero = graph.constant(f"{side}_zero", np.float32(0))
-    x = graph.add("Sub", [side, graph.constant(f"{side}_mean", mean)], f"{side}_centred")
-    x = graph.add("Mul", [x, graph.constant(f"{side}_scale", scale)], f"{side}_scaled")
+    mean, scale = (graph.constant(f"{side}_{k}", arrays[f"{side}_{k}"]) for k in ("mean", "scale"))
+    x = graph.add(
+        "Mul", [graph.add("Sub", [given, mean], f"{side}_centred"), scale], f"{side}_scaled"
+    )
     missing = graph.add("IsNaN", [x], f"{side}_missing")
     x = graph.add("Where", [missing, zero, x], f"{side}_known")
-    return graph.add("Clip", [x, low, high], f"{side}_normal")
+    x = graph.add("Clip", [x, low, high], f"{side}_normal")
+    if not len(arrays.get(f"{side}_curve_at", ())):
+        return x
+    return graph.add(
+        "Concat", [x, *_quantiles(graph, weights, side, given, zero)], f"{side}_all", axis=1
+    )
+
+
+def _quantiles(
+    graph: _Graph, weights: RankerWeights, side: str, given: str, zero: str
+) -> list[str]:
+    """Three values [n, q]: quantiles, squares and roots, each with mean 0 and deviation 1 as of a uniform distribution."""
+    prefix = f"{side}_curve"
+    at, low, per_point, share = (
+        weights.arrays[f"{prefix}_{name}"] for name in ("at", "low", "per_point", "share")
+    )
+    rise = np.diff(share, axis=1, append=share[:, -1:])  # to the next point
+    values = graph.add(
+        "Gather", [given, graph.constant(f"{prefix}_at", at)], f"{prefix}_values", axis=1
+    )
+    missing = graph.add("IsNaN", [values], f"{prefix}_missing")
+    first = graph.constant(f"{prefix}_low", low)
+    values = graph.add("Where", [missing, first, values], f"{prefix}_known")
+    place = graph.add("Sub", [values, first], f"{prefix}_above")
+    place = graph.add(
+        "Mul", [place, graph.constant(f"{prefix}_per_point", per_point)], f"{prefix}_scaled"
+    )
+    last = graph.constant(f"{prefix}_last", np.float32(N_POINTS - 1))
+    place = graph.add("Clip", [place, zero, last], f"{prefix}_place")
+    point = graph.add("Floor", [place], f"{prefix}_point")
+    part = graph.add("Sub", [place, point], f"{prefix}_part")
+    index = graph.add("Cast", [point], f"{prefix}_index", to=INT64)
+    start = graph.constant(f"{prefix}_start", N_POINTS * np.arange(len(at)))
+    index = graph.add("Add", [index, start], f"{prefix}_where")
+    left, climb = (
+        graph.add("Gather", [graph.constant(f"{prefix}_{name}", flat.ravel()), index], f"{prefix}_{name}_there")
+        for name, flat in (("share", share), ("rise", rise))
+    )  # fmt: skip
+    u = graph.add(
+        "Add", [left, graph.add("Mul", [part, climb], f"{prefix}_climbed")], f"{prefix}_u"
+    )
+    least = graph.constant(f"{prefix}_least", np.float32(1e-6))
+    root = graph.add("Sqrt", [graph.add("Max", [u, least], f"{prefix}_positive")], f"{prefix}_root")
+    powers = (u, graph.add("Mul", [u, u], f"{prefix}_square"), root)
+    normal = []
+    for i, (power, mean, deviation) in enumerate(zip(powers, MEANS, DEVIATIONS, strict=True)):
+        taken = graph.constant(f"{prefix}_mean_{i}", np.float32(mean))
+        divided = graph.constant(f"{prefix}_deviation_{i}", np.float32(deviation))
+        x = graph.add("Sub", [power, taken], f"{prefix}_centred_{i}")
+        x = graph.add("Div", [x, divided], f"{prefix}_spread_{i}")
+        normal.append(graph.add("Where", [missing, zero, x], f"{prefix}_normal_{i}"))
+    return normal
 
 
 def _first_gates(graph: _Graph, weights: RankerWeights, user: str, items: str) -> str:

@@ -28,6 +28,8 @@ from upnext.core.randomness import key_of, rng_for
 from upnext.core.types import Array, Bool, Float32, Float64, Int64
 from upnext.ranking.calibration import platt
 from upnext.ranking.config import RankingConfig
+from upnext.ranking.curves import Curves
+from upnext.ranking.drift import column_drift, drift_notes, head_drift
 from upnext.ranking.ranker_checkpoint import Checkpoint, put_state, read_state, write_state
 from upnext.ranking.ranker_export import export_ranker
 from upnext.ranking.ranker_graph import RankerWeights
@@ -35,11 +37,14 @@ from upnext.ranking.ranker_metrics import in_units, metrics_of
 from upnext.ranking.ranker_network import RankerNetwork, list_loss, losses
 from upnext.ranking.rows import RankerRows
 from upnext.ranking.tasks import TASKS, kind_of
+from upnext.ranking.teacher import NO_TREES, softened
 
 EVALUATION_ROWS = 8192
 GRADIENT_NORM = 5.0
 WARM_UP_SHARE = 0.05
 LEAST_OF_A_DAY = 0.02  # share of the rows, for a weekday to be told from the others
+PRIOR_ROWS = 100.0  # that a calibration of before stands for
+DRIFTING = 20  # columns that a drift report names
 LISTED = "relevant"  # the head that orders what was retrieved
 
 
@@ -78,6 +83,7 @@ class RankerLearner:
             str, list[float]
         ] = {}  # by task: what its gate takes of each expert, in the mean
         self.held_out: Bool = np.zeros(0, np.bool_)  # [m], of the rows learned from
+        self.drift: dict[str, Any] = {}  # of the newest rows, after go_on
         self._network: RankerNetwork | None = None
         self._optimised: torch.optim.AdamW | None = None
         self._columns: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
@@ -94,7 +100,8 @@ class RankerLearner:
         model = self._model(rows, tasks)
         label = self._labels(rows, tasks)
         optimiser = self._optimiser(model)
-        best_epoch = self._train(model, optimiser, rows, torch.from_numpy(label), tasks)
+        target = torch.from_numpy(self._targets(rows, label, tasks))
+        best_epoch = self._train(model, optimiser, rows, target, tasks)
         self._network, self._optimised = model, optimiser
         held = np.flatnonzero(self.held_out)
         self._calibrate(model, rows, held, self._outputs(model, rows, held))
@@ -127,24 +134,76 @@ class RankerLearner:
             before.append(self._outputs(model, rows, index))
             self._step(model, optimiser, batches, index, generator)
         self._progress.done()
+        output = np.concatenate(before)
+        drift = self._drift(model, rows, output, tasks)
         self.held_out = np.ones(len(rows), np.bool_)
-        self._calibrate(model, rows, everything, np.concatenate(before))
+        self._calibrate(model, rows, everything, output, self.calibration)
+        self.drift = drift
+        self.notes += drift_notes(drift)
         return self.metrics
 
+    def _drift(
+        self,
+        model: RankerNetwork,
+        rows: RankerRows,
+        output: Float32,
+        tasks: tuple[str, ...],
+    ) -> dict[str, Any]:
+        """{"columns", "heads"}: the rows beside those that the ranker was made with, and what it said of them, outputs float32[m, t], before it learned from them."""
+        columns: dict[str, float] = {}
+        for side, table, names in (
+            ("user", rows.user, rows.user_names),
+            ("item", rows.items, rows.item_names),
+        ):
+            mean, scale = (
+                getattr(model, f"{side}_{moment}").cpu().numpy() for moment in ("mean", "scale")
+            )
+            columns |= column_drift(table, mean, scale, names)
+        by_size = sorted(columns.items(), key=lambda told: -abs(told[1]))
+        assert self.calibration is not None
+        said = output * self.calibration.scale + self.calibration.shift
+        prediction = in_units(said, tasks, self.config.watch_cap_s)
+        label = self._labels(rows, tasks)
+        return {
+            "columns": dict(by_size[:DRIFTING]),
+            "heads": head_drift(prediction, label, rows.weight, tasks),
+        }
+
     def _calibrate(
-        self, model: RankerNetwork, rows: RankerRows, index: Int64, output: Float32
+        self,
+        model: RankerNetwork,
+        rows: RankerRows,
+        index: Int64,
+        output: Float32,
+        before: Calibration | None = None,
     ) -> None:
         """Sets calibration, weights and metrics by the outputs float32[len(index), t] of rows that had not taught them."""
         tasks = model.tasks
         label = self._labels(rows, tasks)[index]
-        self.calibration = calibrate(output, label, rows.weight[index], tasks, self.config)
+        weight = rows.weight[index]
+        self.calibration = calibrate(output, label, weight, tasks, self.config, before)
         scale, shift = self.calibration.scale, self.calibration.shift
         self.weights = model.weights().calibrated(scale, shift)
-        self.metrics = self._cross_fitted(output, label, rows, index, tasks)
+        self.metrics = self._cross_fitted(output, label, rows, index, tasks, before)
         load = self._expert_load(model, rows, index)
         self.expert_load = dict(zip(tasks, load.tolist(), strict=True))
         self.metrics["experts_used"] = _effective(load.mean(0))
         self._columns = (rows.user_names, rows.item_names)
+
+    def _targets(self, rows: RankerRows, label: Float32, tasks: tuple[str, ...]) -> Float32:
+        """float32[m, t]: what the network is to say, of the labels float32[m, t]: softened by trees on the rows that it learns from."""
+        config, shown = self.config, [k for k, task in enumerate(tasks) if task != LISTED]
+        if config.teacher_share == 0 or not shown:
+            return label
+        target = label.copy()
+        try:
+            target[:, shown] = softened(
+                rows, label[:, shown], [tasks[k] for k in shown], ~self.held_out,
+                config.teacher_share, config.teacher_folds, self._seed, self._progress,
+            )  # fmt: skip
+        except (ImportError, OSError) as error:
+            self.notes.append(NO_TREES.format(error))
+        return target
 
     def _labels(self, rows: RankerRows, tasks: tuple[str, ...]) -> Float32:
         """float32[m, t], seconds cut at the cap."""
@@ -163,7 +222,11 @@ class RankerLearner:
         """Writes the network and the optimiser's moments, from which `restore` goes on exactly; after learn or go_on."""
         assert self._network is not None, "learn first"
         assert self._optimised is not None
-        said = {"tasks": self._network.tasks, "user": self._columns[0], "items": self._columns[1]}
+        assert self.calibration is not None
+        said = {
+            "tasks": self._network.tasks, "user": self._columns[0], "items": self._columns[1],
+            "scale": self.calibration.scale.tolist(), "shift": self.calibration.shift.tolist(),
+        }  # fmt: skip
         write_state(path, self._network, self._optimised, said)
 
     def restore(self, path: Path) -> None:
@@ -171,10 +234,22 @@ class RankerLearner:
         tensors, said = read_state(path)
         user, items = tuple(said["user"]), tuple(said["items"])
         generator = torch.Generator().manual_seed(0)
-        model = RankerNetwork(self.config, said["tasks"], len(user), len(items), generator)
+        curves = {
+            side: Curves(
+                *(
+                    tensors[f"model.{side}_curve_{name}"].numpy()
+                    for name in ("at", "low", "per_point", "share")
+                )
+            )
+            for side in ("user", "item")
+        }
+        model = RankerNetwork(self.config, said["tasks"], len(user), len(items), generator, curves)
         optimiser = self._optimiser(model.to(self._device))
         put_state(path, tensors, model, optimiser)
         self._network, self._optimised, self._columns = model, optimiser, (user, items)
+        self.calibration = Calibration(
+            *(np.array(said[name], np.float32) for name in ("scale", "shift"))
+        )
 
     def snapshot(self) -> Mapping[str, Array]:
         """The calibrated network's arrays (ranker_graph.RankerWeights); empty before learn."""
@@ -197,6 +272,7 @@ class RankerLearner:
             "window_us": [int(times.min()), int(times.max())] if len(times) else None,
             "metrics": {k: v for k, v in self.metrics.items() if math.isfinite(v)},
             "notes": list(self.notes),
+            "drift": self.drift,
         }
         held = rows.take(self.held_out)
         return export_ranker(folder, self.weights, held, int8=self.config.int8 == "auto", said=said)
@@ -221,8 +297,11 @@ class RankerLearner:
     def _model(self, rows: RankerRows, tasks: tuple[str, ...]) -> RankerNetwork:
         generator = torch.Generator().manual_seed(key_of(self._seed, "ranker") >> 1)
         f_user, f_item = rows.user.shape[1], rows.items.shape[1]
-        model = RankerNetwork(self.config, tasks, f_user, f_item, generator)
         train = ~self.held_out
+        curves = {"user": Curves.none(), "item": Curves.none()}
+        if self.config.quantiles:
+            curves = {"user": Curves.of(rows.user[train]), "item": Curves.of(rows.items[train])}
+        model = RankerNetwork(self.config, tasks, f_user, f_item, generator, curves)
         base = np.array([_base(rows.labels[t][train], rows.weight[train], t) for t in tasks])
         model.start_from(rows.user[train], rows.items[train], base)
         model.leave_out_user(_calendar_not_told(rows.user[train], rows.user_names))
@@ -327,14 +406,20 @@ class RankerLearner:
         return np.asarray(total / max(len(index), 1), np.float64)
 
     def _cross_fitted(
-        self, output: Float32, label: Float32, rows: RankerRows, held: Int64, tasks: tuple[str, ...]
+        self,
+        output: Float32,
+        label: Float32,
+        rows: RankerRows,
+        held: Int64,
+        tasks: tuple[str, ...],
+        before: Calibration | None,
     ) -> dict[str, float]:
         weight, group = rows.weight[held], rows.group[held]
         half = _halves(group)
         prediction = np.zeros_like(output)
         for side in (False, True):
             fit, use = half != side, half == side
-            c = calibrate(output[fit], label[fit], weight[fit], tasks, self.config)
+            c = calibrate(output[fit], label[fit], weight[fit], tasks, self.config, before)
             prediction[use] = in_units(
                 output[use] * c.scale + c.shift, tasks, self.config.watch_cap_s
             )
@@ -429,20 +514,33 @@ def held_out(rows: RankerRows, config: RankingConfig, seed: int) -> Bool:
 
 
 def calibrate(
-    output: Float32, label: Float32, weight: Float32, tasks: tuple[str, ...], config: RankingConfig
+    output: Float32,
+    label: Float32,
+    weight: Float32,
+    tasks: tuple[str, ...],
+    config: RankingConfig,
+    before: Calibration | None = None,
 ) -> Calibration:
-    """Platt's line per binary task, one factor per task in seconds, of outputs float32[m, t]."""
+    """Platt's line per binary task, one factor per task in seconds, of outputs float32[m, t].
+
+    before: a calibration that stands where the rows say little: as much as PRIOR_ROWS rows do."""
     scale, shift = np.ones(len(tasks), np.float32), np.zeros(len(tasks), np.float32)
+    pull, prior_rows = (1e-3, 0.0) if before is None else (PRIOR_ROWS, PRIOR_ROWS)
+    if before is not None:
+        output = output * before.scale + before.shift
     for k, task in enumerate(tasks):
         known = ~np.isnan(label[:, k])
         f, y, w = output[known, k], label[known, k], weight[known]
         if kind_of(task) == "binary":
-            scale[k], shift[k] = platt(f, y, w)
+            scale[k], shift[k] = platt(f, y, w, pull=pull)
             continue
         predicted = np.exp(np.minimum(f.astype(np.float64), math.log(config.watch_cap_s)))
-        total = float((w * y).sum())
+        total, expected_s = float((w * y).sum()), float((w * predicted).sum())
         if total > 0:
-            shift[k] = math.log(total / float((w * predicted).sum()))
+            prior = prior_rows * expected_s / float(w.sum())
+            shift[k] = math.log((total + prior) / (expected_s + prior))
+    if before is not None:
+        scale, shift = scale * before.scale, scale * before.shift + shift
     return Calibration(scale, shift)
 
 

@@ -1,6 +1,7 @@
 """The multi-task network: y_k = h_k(sum over experts e of g_k(x)_e * E_e(x)), with the experts and gates of a trunk (trunk.py).
 
-x is the row of user columns and item columns, standardised by the training rows; a missing value stands at the mean. Each gate is a softmax over the
+x is the row of user columns and item columns, standardised by the training rows; a missing value stands at the mean. Columns with many values
+are read as quantiles too, with squares and roots (curves.py). Each gate is a softmax over the
 experts it sees; in training a gate loses each expert with a chance of 10 % and the rest is scaled up again (Zhao et al. 2019, section 5.2:
 against the collapse onto one expert). Heads are one ReLU layer, and beside them stands a linear part (Cheng et al. 2016, wide & deep),
 which starts at the logistic regression of a task on one column where the settings name one: the ranker then begins with the order of the
@@ -11,7 +12,7 @@ multiplies the user part once per request.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -21,6 +22,7 @@ from torch import Tensor, nn
 
 from upnext.core.types import Array
 from upnext.ranking.config import RankingConfig
+from upnext.ranking.curves import DEVIATIONS, MEANS, N_POINTS, Curves
 from upnext.ranking.ranker_graph import RankerWeights
 from upnext.ranking.tasks import kind_of
 from upnext.ranking.trunk import Layout
@@ -33,6 +35,7 @@ class RankerNetwork(nn.Module):
     user_scale: Tensor
     item_mean: Tensor
     item_scale: Tensor
+    item_curve_at: Tensor
     sees: Tensor
     reads: Tensor
 
@@ -43,11 +46,16 @@ class RankerNetwork(nn.Module):
         f_user: int,
         f_item: int,
         generator: torch.Generator,
+        curves: Mapping[str, Curves] | None = None,
     ) -> None:
+        """`curves` of the sides "user" and "item": those columns are read as quantiles too."""
         super().__init__()
         self.config, self.tasks = config, tuple(tasks)
         self.layout = layout = Layout.of(config, len(tasks))
-        e, g, t, f = layout.n_experts, layout.n_gates, len(tasks), f_user + f_item
+        curves = curves or {"user": Curves.none(), "item": Curves.none()}
+        self._register(curves)
+        in_user, in_item = f_user + 3 * len(curves["user"]), f_item + 3 * len(curves["item"])
+        e, g, t, f = layout.n_experts, layout.n_gates, len(tasks), in_user + in_item
         widths = layout.widths
         for side, size in (("user", f_user), ("item", f_item)):
             self.register_buffer(f"{side}_mean", torch.zeros(size))
@@ -63,13 +71,13 @@ class RankerNetwork(nn.Module):
 
         first, gate = weight(f, e * widths[0], fan_in=f), weight(f, g * e, fan_in=f, gain=0.01)
         self.first_user, self.first_item = (
-            nn.Parameter(first[:f_user].detach().clone()),
-            nn.Parameter(first[f_user:].detach().clone()),
+            nn.Parameter(first[:in_user].detach().clone()),
+            nn.Parameter(first[in_user:].detach().clone()),
         )
         self.first_bias = nn.Parameter(torch.zeros(e * widths[0]))
         self.gate_user, self.gate_item = (
-            nn.Parameter(gate[:f_user].detach().clone()),
-            nn.Parameter(gate[f_user:].detach().clone()),
+            nn.Parameter(gate[:in_user].detach().clone()),
+            nn.Parameter(gate[in_user:].detach().clone()),
         )
         self.gate_bias = nn.Parameter(torch.zeros(g * e))
         self.expert_weight = nn.ParameterList(
@@ -85,8 +93,13 @@ class RankerNetwork(nn.Module):
         self.head_bias = nn.Parameter(torch.zeros(t, config.head_hidden))
         self.out_weight = weight(t, config.head_hidden, fan_in=config.head_hidden, gain=0.1)
         self.out_bias = nn.Parameter(torch.zeros(t))
-        self.wide_user = nn.Parameter(torch.zeros(f_user, t))
-        self.wide_item = nn.Parameter(torch.zeros(f_item, t))
+        self.wide_user = nn.Parameter(torch.zeros(in_user, t))
+        self.wide_item = nn.Parameter(torch.zeros(in_item, t))
+
+    def _register(self, curves: Mapping[str, Curves]) -> None:
+        for side, told in curves.items():
+            for name in ("at", "low", "per_point", "share"):
+                self.register_buffer(f"{side}_curve_{name}", torch.from_numpy(getattr(told, name)))
 
     def start_from(self, user: Array, items: Array, base: Array) -> None:
         """Takes the columns' means and deviations from float32[m, f] rows, and the heads' starting outputs float32[t]."""
@@ -123,8 +136,7 @@ class RankerNetwork(nn.Module):
         self, user: Tensor, items: Tensor, generator: torch.Generator | None = None
     ) -> Tensor:
         """float32[b, t] of rows user [b, f_user] and items [b, f_item]; a generator switches dropout on."""
-        u = self._normalised(user, self.user_mean, self.user_scale)
-        i = self._normalised(items, self.item_mean, self.item_scale)
+        u, i = self._inputs("user", user), self._inputs("item", items)
         wide = u @ self.wide_user + i @ self.wide_item
         mixed, _ = self._mixed(u, i, generator)
         y = torch.baddbmm(self.head_bias[:, None, :], mixed.transpose(0, 1), self.head_weight)
@@ -134,8 +146,7 @@ class RankerNetwork(nn.Module):
     @torch.no_grad()
     def loads(self, user: Tensor, items: Tensor) -> Tensor:
         """float32[b, t, e]: how much each task's last gate takes of each expert, for every row."""
-        u = self._normalised(user, self.user_mean, self.user_scale)
-        i = self._normalised(items, self.item_mean, self.item_scale)
+        u, i = self._inputs("user", user), self._inputs("item", items)
         return self._mixed(u, i, None)[1]
 
     def _mixed(
@@ -182,16 +193,37 @@ class RankerNetwork(nn.Module):
             for old, new in names.items():
                 if name.startswith(old):
                     name = f"{new}{int(name[len(old) :]) + 1}"
-            arrays[name] = value.detach().float().cpu().numpy().copy()
+            array = value.detach().cpu().numpy().copy()
+            arrays[name] = array if name.endswith("_at") else array.astype(np.float32)
         return RankerWeights(
             arrays, self.tasks, self.layout, self.config.clip, self.config.watch_cap_s
         )
 
-    def _normalised(self, x: Tensor, mean: Tensor, scale: Tensor) -> Tensor:
-        z = (x - mean) * scale
-        return torch.where(torch.isnan(z), torch.zeros_like(z), z).clamp(
-            -self.config.clip, self.config.clip
+    def _inputs(self, side: str, x: Tensor) -> Tensor:
+        """What the layers read of rows [b, f]: standardised columns, then quantiles, their squares and their roots [b, f + 3 q]."""
+        clip = self.config.clip
+        z = (x - getattr(self, f"{side}_mean")) * getattr(self, f"{side}_scale")
+        z = torch.where(torch.isnan(z), torch.zeros_like(z), z).clamp(-clip, clip)
+        at, low, per_point, share = (
+            getattr(self, f"{side}_curve_{name}") for name in ("at", "low", "per_point", "share")
         )
+        if not len(at):
+            return z
+        values = x[:, at]
+        missing = torch.isnan(values)
+        place = (torch.where(missing, low, values) - low) * per_point
+        place = place.clamp(0, N_POINTS - 1)
+        point = place.floor().clamp(max=N_POINTS - 2)
+        index = point.long() + N_POINTS * torch.arange(len(at), device=x.device)
+        flat = share.flatten()
+        u = flat[index] + (place - point) * (flat[index + 1] - flat[index])
+        parts = [z]
+        for power, mean, deviation in zip(
+            (u, u * u, u.clamp_min(1e-6).sqrt()), MEANS, DEVIATIONS, strict=True
+        ):
+            normal = (power - mean) / deviation
+            parts.append(torch.where(missing, torch.zeros_like(normal), normal))
+        return torch.cat(parts, dim=1)
 
 
 def losses(output: Tensor, label: Tensor, tasks: Sequence[str], mean_s: Tensor) -> Tensor:

@@ -103,6 +103,10 @@ class LearnConfig(Section):
     fine_tune_rate: Annotated[float, Field(gt=0)] = Field(
         0.5, description="of a fine-tuning: multiplies each network's learning rate"
     )
+    newest_rate: Annotated[float, Field(gt=0)] = Field(
+        0.1,
+        description="of the ranker's one pass through the newest rows, after the gate or in a fine-tuning: multiplies its learning rate",
+    )
     ranker_share: Annotated[float, Field(gt=0, lt=1)] = Field(
         0.6,
         description="latest share of showings, at most, that the ranker learns from; generators of that pass see the rest",
