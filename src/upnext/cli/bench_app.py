@@ -251,6 +251,31 @@ def bench_interests(
     run(Asked(since, release, users, k, config, as_json), *consoles())
 
 
+@bench_app.command("heads")
+def bench_heads(
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            help="Judge on what was shown from here on; default: where the data of the release end.",
+        ),
+    ] = None,
+    until: Annotated[str | None, typer.Option(help="... and before this one.")] = None,
+    release: Annotated[
+        str | None, typer.Option(help="A release id; default: the current one.")
+    ] = None,
+    surface: Annotated[
+        str | None, typer.Option(help="Learn and judge on showings of this surface alone.")
+    ] = None,
+    config: Config = None,
+    as_json: Json = False,
+) -> None:
+    """Every head of the ranker beside boosted trees (LightGBM) with the same columns: figures and paired differences."""
+    from upnext.cli.bench_heads import Asked, run
+
+    run(Asked(since, until, release, surface, config, as_json), *consoles())
+
+
 @bench_app.command("sequence")
 def bench_sequence(
     folder: Annotated[Path, typer.Argument(help="Holds ml-1m.txt.gz.")],

@@ -36,7 +36,7 @@ class RankingConfig(BaseModel):
         5.0, description="standardised inputs beyond this many deviations are cut"
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="of AdamW, at its peak")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(1.0, description="of AdamW")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.05, description="of AdamW")
     batch_size: Positive = Field(512, description="rows per step")
     epochs: Positive = Field(4, description="passes over the rows at most")
     patience: Positive = Field(

@@ -36,7 +36,7 @@ from upnext.ranking.ranker_graph import RankerWeights
 from upnext.ranking.ranker_metrics import in_units, metrics_of
 from upnext.ranking.ranker_network import RankerNetwork, list_loss, losses
 from upnext.ranking.rows import RankerRows
-from upnext.ranking.tasks import TASKS, kind_of
+from upnext.ranking.tasks import LISTED, TASKS, kind_of
 from upnext.ranking.teacher import NO_TREES, softened
 
 EVALUATION_ROWS = 8192
@@ -45,7 +45,6 @@ WARM_UP_SHARE = 0.05
 LEAST_OF_A_DAY = 0.02  # share of the rows, for a weekday to be told from the others
 PRIOR_ROWS = 100.0  # that a calibration of before stands for
 DRIFTING = 20  # columns that a drift report names
-LISTED = "relevant"  # the head that orders what was retrieved
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,10 @@ TASKS: Final[tuple[str, ...]] = (
     "watch_s",
 )  # fmt: skip
 
+LISTED: Final = (
+    "relevant"  # the head that orders what was retrieved; every other one is given a showing
+)
+
 
 def kind_of(task: str) -> Kind:
     """The kind of a task, from its name."""

@@ -104,7 +104,7 @@ class LearnConfig(Section):
         0.5, description="of a fine-tuning: multiplies each network's learning rate"
     )
     newest_rate: Annotated[float, Field(gt=0)] = Field(
-        0.1,
+        0.03,
         description="of the ranker's one pass through the newest rows, after the gate or in a fine-tuning: multiplies its learning rate",
     )
     ranker_share: Annotated[float, Field(gt=0, lt=1)] = Field(
