@@ -10,12 +10,20 @@ import pytest
 from pipeline_world import Hydrated, Says, assembled, request, view_of, viewer, with_sources
 
 from upnext.core.protocols import NoProgress
-from upnext.core.types import Candidates, Float32, Query
+from upnext.core.types import Candidates, Features, Float32, Predictions, Query
+from upnext.evaluate.weight_trial import try_weights
 from upnext.features.labels import LABELS
 from upnext.features.replay import Replayed
 from upnext.pipeline.assemble import Assembled
 from upnext.pipeline.blend import COLUMNS
-from upnext.pipeline.rows import OPEN_EVERY, Drawing, GatheredRows, gather_rows, merged_rows
+from upnext.pipeline.rows import (
+    OPEN_EVERY,
+    Drawing,
+    GatheredRows,
+    gather_rows,
+    merged_rows,
+    said_by_retrieval,
+)
 
 SHOWN = (1, 2, 50)  # 50 was never proposed
 SEEN = (7, 8)
@@ -146,3 +154,52 @@ def test_a_request_that_retrieved_nothing_relevant_says_nothing_to_the_merge(
     found = gather_rows([one], world, Drawing(1.0, 4, 0), NoProgress())
     assert len(found.ranker) == 3 + 4
     assert len(found.choices) == 0
+
+
+def test_requests_of_before_are_told_by_what_was_shown_alone_without_what_retrieval_says(
+    world: Assembled,
+) -> None:
+    first, second = (one.query.request.time_us for one in past(2))
+    rows = gathered(world, 2, lists_from_us=second).ranker
+    n = (rows.time_us == first).sum()
+    assert n == len(SHOWN)
+    names = np.array(rows.item_names)
+    said = names[np.isnan(rows.items[:n]).all(0)]
+    assert sorted(said) == sorted(names[said_by_retrieval(rows.item_names)])
+    assert any(name.startswith("score:") for name in said)
+    np.testing.assert_array_equal(rows.labels["relevant_shown"][:n], [0, 1, 0])
+    assert np.isnan(rows.labels["relevant"][:n]).all()  # nothing to choose from
+    alone = gathered(world, 1, lists_from_us=first).ranker
+    same = ~np.isin(np.arange(len(names)), said_by_retrieval(rows.item_names))
+    np.testing.assert_array_equal(rows.items[:n, same], alone.items[: len(SHOWN), same])
+    assert not len(gathered(world, 2, lists_from_us=second + 1, shown_share=0.0).ranker)
+
+
+def test_other_weights_are_tried_on_the_same_candidates_and_random_numbers(
+    world: Assembled, tmp_path: Path
+) -> None:
+    view, own = view_of(tmp_path), world.pipeline.logged_surface("home")
+    surfaces = {own.name: replace(own, config=own.config.model_copy(update={"size": 5}))}
+    pipeline = replace(world.pipeline, surfaces=surfaces, ranker=InTurn())
+    made = replace(world, pipeline=pipeline)
+    like, both = {"like": 1.0}, {"like": 1.0, "skip": -2.0}
+    same = try_weights(past(3), made, view, own.name, (like, like), 9, NoProgress())
+    assert (same.n_pages, same.n_viewers, same.kept.mean) == (3, 1, 1)
+    assert all(one.difference.mean == 0 for one in same.shifts.values())
+    turned = try_weights(past(3), made, view, own.name, (like, both), 2, NoProgress())
+    assert turned.n_pages == 2
+    assert turned.kept.mean < 1
+    for task in ("like", "skip"):  # the better are skipped more: two skips outweigh a like
+        shift = turned.shifts[task]
+        assert shift.difference.mean == pytest.approx(shift.after.mean - shift.before.mean)
+        assert shift.difference.mean < 0
+    assert turned.shifts["duration_s"].before.mean == 30
+
+
+class InTurn:
+    """A Ranker: every candidate is better than the one before, and skipped more."""
+
+    def predict(self, features: Features, *, share: bool = False) -> Predictions:
+        n = len(features.items)
+        values = np.linspace(0, 1, n, dtype=np.float32)
+        return Predictions(("like", "skip"), np.stack([values, values], axis=1))

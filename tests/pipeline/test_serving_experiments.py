@@ -15,6 +15,7 @@ from pipeline_world import NOW_US
 from serving_world import TITLE, again, asked, damage, serving_of
 
 from upnext.artifacts.releases import ReleaseStore
+from upnext.artifacts.value_weights import Change, ValueWeights
 from upnext.catalog.store import Catalog
 from upnext.core.columns import VIDEOS
 from upnext.core.types import Request
@@ -73,9 +74,9 @@ def test_arms_share_all_that_is_heavy_and_get_their_own_weights_sources_and_poli
     assert own.config.policy.epsilon == 0.5
     assert own.policy_version != ours.policy_version
     assert wide.surface("shorts") is base.surface("shorts")
-    assert trials.weights("home", {"exp": "wide"})["like"] == 9.0
-    assert trials.weights("home", {"exp": "control"}) == settings.surfaces["home"].weights
-    assert trials.weights("nowhere", {"exp": "wide"}) == {}
+    assert trials.weights("home", {"exp": "wide"}, NOW_US)["like"] == 9.0
+    assert trials.weights("home", {"exp": "control"}, NOW_US) == settings.surfaces["home"].weights
+    assert trials.weights("nowhere", {"exp": "wide"}, NOW_US) == {}
     seen = arms_seen(serving)
     assert set(seen) == {"control", "wide"}
     for answer in seen["wide"]:
@@ -193,3 +194,43 @@ def test_a_two_sided_experiment_closes_every_corpus_and_propensities_stay_exact(
     after = serving.answering.recommend(asked(size=40))
     assert after.trace.removed["own_corpus"] == 0
     assert len(set(rows[serving.view.creator[after.slate.item_id]])) == 3
+
+
+def test_weights_in_force_are_followed_by_everybody_and_by_arms_and_old_slates_keep_theirs(
+    settings: Settings,
+) -> None:
+    started(settings, surfaces={"home": {"weights": {"like": 9.0}}})
+    serving = serving_of(settings)
+    trials = follower(settings, serving)
+    assert trials.follow()
+    was = serving.answering.base.surface("home")
+    store = ValueWeights(settings.weights_path)
+    store.add(Change(NOW_US, "home", {"dislike": -3.0, "like": 0.5}))
+    assert trials.follow()
+    assert not trials.follow()
+    now = serving.answering.base.surface("home")
+    assert now.config.weights == {**was.config.weights, "dislike": -3.0, "like": 0.5}
+    assert now.policy_version != was.policy_version
+    assert serving.answering.base.surface("shorts").config == settings.surfaces["shorts"]
+    request = Request("r", "u1", "home", 12, NOW_US)
+    page = serving.answering.base.recommend(request)
+    assert page.record.policy_version == now.policy_version
+    for arms, like in (({}, 0.5), ({"exp": "wide"}, 9.0)):  # an arm changes what it says, no more
+        weights = trials.weights("home", arms, NOW_US)
+        assert (weights["like"], weights["dislike"]) == (like, -3.0)
+    assert trials.weights("home", {}, NOW_US - 1) == settings.surfaces["home"].weights
+    store.add(Change(NOW_US + 1, "home", None))
+    assert trials.follow()
+    assert serving.answering.base.surface("home").config == settings.surfaces["home"]
+
+
+def test_weights_that_cannot_be_read_leave_those_of_the_settings(
+    settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    serving = serving_of(settings)
+    trials = follower(settings, serving)
+    trials.follow()
+    settings.weights_path.write_text("{ half")
+    assert trials.follow()
+    assert serving.answering.base.surface("home").config == settings.surfaces["home"]
+    assert "weights left out" in caplog.text

@@ -14,6 +14,7 @@ from upnext.cli.experiment_app import experiment_app
 from upnext.cli.options import Config, FineTune, Json, Until, consoles
 from upnext.cli.premium_app import premium_curve
 from upnext.cli.release_app import release_app
+from upnext.cli.weights_app import weights_app
 from upnext.core.errors import InvalidInput, UpNextError
 
 app = typer.Typer(
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(release_app, name="release")
 app.add_typer(experiment_app, name="experiment")
+app.add_typer(weights_app, name="weights")
 app.add_typer(bench_app, name="bench")
 app.command("premium-curve")(premium_curve)
 

@@ -64,7 +64,7 @@ def run(
             current_video_id=video,
         )
         answer = serving.answering.recommend(request)
-    weights = trials.weights(surface, answer.query.arms)
+    weights = trials.weights(surface, answer.query.arms, now_us)
     slots = explain_slots(answer.record, weights)
     titles = [str(row.get("title") or "") for row in view.videos(answer.slate.item_id)]
     if as_json:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from upnext.policy.config import PolicyConfig
 from upnext.ranking.config import DEFAULT_WEIGHTS
+from upnext.ranking.tasks import SIGN
 from upnext.retrieval.config import TRAINED
 
 SOURCES: Final = (
@@ -52,6 +53,16 @@ class SurfaceConfig(BaseModel):
         default_factory=dict, description="task -> weight in the value of a video"
     )
     policy: PolicyConfig = Field(default_factory=PolicyConfig, description="how the slate is drawn")
+
+    @field_validator("weights")
+    @classmethod
+    def _of_declared_sign(cls, weights: dict[str, float]) -> dict[str, float]:
+        for task, weight in weights.items():
+            if weight * SIGN.get(task, 0) < 0:
+                is_good = SIGN[task] > 0
+                kind, bound = ("positive", "at least") if is_good else ("negative", "at most")
+                raise ValueError(f"{task} is {kind} feedback: expected {bound} 0, got {weight:g}")
+        return weights
 
 
 HOME = SurfaceConfig(

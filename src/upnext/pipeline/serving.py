@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -28,6 +29,7 @@ from upnext.pipeline.assemble import (
     bring,
     bring_later,
 )
+from upnext.pipeline.config import SurfaceConfig
 from upnext.pipeline.first_views import FirstViews
 from upnext.pipeline.ladder import votes
 from upnext.pipeline.recommend import Pipeline
@@ -58,6 +60,7 @@ class Serving:
         self._lock = threading.Lock()  # of the swap and of what changes the release's tables
         self._refused: str | None = None
         self._trials: Trials = NoTrials()
+        self._surfaces = parts.surfaces  # with the weights in force
         self._of_release: dict[str, FirstViews] = {}  # by release_id
         self._of_arms: dict[str, Assembled] = {}  # by release_id: those that arms serve
         self._assembled = self._first()
@@ -121,8 +124,10 @@ class Serving:
         self._of_release = kept
         return list(kept.values())
 
-    def follow_trials(self, trials: Trials) -> None:
-        """Swaps in the experiments that run; a release that only an arm serves is loaded beside the current one.
+    def follow_trials(
+        self, trials: Trials, surfaces: Mapping[str, SurfaceConfig] | None = None
+    ) -> None:
+        """Swaps in the experiments that run and, with `surfaces`, what everybody else's are; a release that only an arm serves is loaded beside the current one.
 
         Raises UpNextError where that can't be loaded; the experiments then stay as they were."""
         wanted = {variant.release_id for variant in trials.variants()} - {None}
@@ -134,6 +139,7 @@ class Serving:
             self._parts.own_corpus.follow(trials.split())  # before anyone is told to see a corpus
             self._clear()
             self._trials, self._of_arms = trials, loaded
+            self._surfaces = self._surfaces if surfaces is None else surfaces
             made = self._made()
         made.warm(self._clock.now_us())
         self._answering = self._made()  # a release may have come meanwhile
@@ -172,7 +178,7 @@ class Serving:
             assembled.allowed.clear()
 
     def _made(self) -> Variants:
-        return Variants(self._assembled, self._of_arms, self._parts, self._trials)
+        return Variants(self._assembled, self._of_arms, self._parts, self._trials, self._surfaces)
 
     def _first(self) -> Assembled:
         for release_id in self._standing():

@@ -70,11 +70,20 @@ class Variants:
     """The pipelines of one moment: the base and each combination's."""
 
     def __init__(
-        self, base: Assembled, releases: Mapping[str, Assembled], parts: Parts, trials: Trials
+        self,
+        base: Assembled,
+        releases: Mapping[str, Assembled],
+        parts: Parts,
+        trials: Trials,
+        surfaces: Mapping[str, SurfaceConfig] | None = None,
     ) -> None:
-        """`releases`: those that arms serve, loaded."""
+        """`releases`: those that arms serve, loaded; `surfaces`: of everybody else, where they are not those of the parts."""
         split = trials.split()
-        self.base = base.pipeline if split is None else _within(base.pipeline, split.corpus({}))
+        own = base.pipeline
+        if surfaces is not None and surfaces != parts.surfaces:
+            changed = {name: base.surface(name, one, parts) for name, one in surfaces.items()}
+            own = replace(own, surfaces=changed)
+        self.base = own if split is None else _within(own, split.corpus({}))
         self._trials = trials
         self._pipelines: dict[tuple[str, Arms], Pipeline] = {}
         for variant in trials.variants():
@@ -83,9 +92,9 @@ class Variants:
             arms = dict(variant.arms)
             corpus = split.corpus(arms) if split is not None else None
             surface = replace(surface, arms=arms, corpus=corpus)
-            surfaces = {**assembled.pipeline.surfaces, variant.surface: surface}
+            all_surfaces = {**assembled.pipeline.surfaces, variant.surface: surface}
             self._pipelines[variant.surface, variant.arms] = replace(
-                assembled.pipeline, surfaces=surfaces
+                assembled.pipeline, surfaces=all_surfaces
             )
 
     @property

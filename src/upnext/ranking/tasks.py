@@ -8,11 +8,13 @@ expected duration); the name says which: those that end in `_s` are in seconds. 
                     weights make. Only its order is meant for showing; its scale follows that mix.
     relevant_shown  the same label on shown rows only: the probability that a video is relevant, given that it is shown
     click, completed, like, follow, share, dislike, skip     given that it is shown
+    long_view       the data's own long view, where it brings one
     watch_s         expected seconds watched, given that it is shown, capped
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Final, Literal
 
 Kind = Literal["binary", "seconds"]
@@ -21,6 +23,11 @@ TASKS: Final[tuple[str, ...]] = (
     "watch_s",
 )  # fmt: skip
 
+# whether more of it is good (1) or bad (-1) for a viewer: a weight of the value never says the opposite
+SIGN: Final[Mapping[str, int]] = {
+    "relevant": 1, "relevant_shown": 1, "click": 1, "completed": 1, "long_view": 1, "like": 1, "follow": 1,
+    "share": 1, "watch_s": 1, "dislike": -1, "skip": -1,
+}  # fmt: skip
 LISTED: Final = (
     "relevant"  # the head that orders what was retrieved; every other one is given a showing
 )

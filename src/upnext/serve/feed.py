@@ -41,8 +41,8 @@ UNLOGGED: Final = "unlogged"
 _SEEDS: Final = 1 << 64  # what the log of slates can hold
 _T = TypeVar("_T")
 WeightsOf = Callable[
-    [str, Mapping[str, str]], Mapping[str, float]
-]  # (surface, arms) -> of the value
+    [str, Mapping[str, str], int], Mapping[str, float]
+]  # (surface, arms, time_us of the slate) -> of the value
 
 
 class RunningPipeline(Protocol):
@@ -172,7 +172,7 @@ class Feed:
             raise NotFound(f"request {request_id!r:.200}: no slate is logged under this id")
         slot = record.video_id.index(video_id) if video_id in record.video_id else 0
         arms = record.arms_of(slot)
-        weights = await self.look_up(self._weights, record.surface, arms)
+        weights = await self.look_up(self._weights, record.surface, arms, record.time_us)
         said = explain_slot(record, video_id, weights)
         given = {name: getattr(said, name) for name in _SHARED}
         return ExplainAnswer(

@@ -1,4 +1,4 @@
-"""Running experiments as the pipeline sees them: who is in which arm, and each arm's surfaces as checked settings.
+"""Running experiments as the pipeline sees them: who is in which arm, and each arm's surfaces as checked settings; and the weights in force.
 
 A definition is followed like the current release: a worker looks every second whether any file changed, and swaps all of them at once. What
 can't run here (its release is gone, the settings changed under it) is left out as a whole and logged, so its viewers get the base.
@@ -12,6 +12,8 @@ from itertools import product
 from typing import Any, Final
 
 from upnext.artifacts.releases import ReleaseStore
+from upnext.artifacts.value_weights import ValueWeights
+from upnext.artifacts.value_weights import Version as ValueVersion
 from upnext.core.errors import InvalidInput, UpNextError, expected
 from upnext.evaluate.experiments.assignment import NO_ARM, Layer, bucket_of, unit_hash
 from upnext.evaluate.experiments.definition import (
@@ -112,7 +114,7 @@ class RunningTrials:
 
 
 class TrialsFollower:
-    """Keeps one Serving in step with the folder of definitions."""
+    """Keeps one Serving in step with the folder of definitions and with the weights of the value."""
 
     def __init__(
         self,
@@ -125,21 +127,31 @@ class TrialsFollower:
         self._releases = releases
         self._settings = settings
         self._serving = serving
-        self._version: Version = ()
+        self._values = ValueWeights(settings.weights_path)
+        self._version: tuple[Version, ValueVersion] = ((), None)
 
     def follow(self) -> bool:
-        """Swaps in what runs now if any definition changed -> whether it did. Raises UpNextError where that fails as a whole."""
-        version = self._store.version()
+        """Swaps in what runs now if any definition or weight changed -> whether it did. Raises UpNextError where that fails as a whole."""
+        version = self._store.version(), self._values.version()
         if version == self._version:
             return False
         fit = [one for name in self._store.names() if (one := self._running(name)) is not None]
         self._version = version  # what can't be followed is said once, like a refused release
-        self._serving.follow_trials(RunningTrials(self._settings, fit))
+        settings = self._in_force()
+        self._serving.follow_trials(RunningTrials(settings, fit), settings.surfaces)
         log.info("experiments followed", extra={"running": [one.name for one in fit]})
         return True
 
-    def weights(self, surface: str, arms: Mapping[str, str]) -> Mapping[str, float]:
-        """The weights of the value under which a slate of these arms was made; of an experiment that ended, too.
+    def _in_force(self) -> Settings:
+        """The settings with the weights in force; with their own where those can't be read or don't fit, which is logged."""
+        try:
+            return weighted(self._settings, self._values.at())
+        except UpNextError as error:
+            log.error("weights left out", extra={"error": str(error)})
+            return self._settings
+
+    def weights(self, surface: str, arms: Mapping[str, str], time_us: int) -> Mapping[str, float]:
+        """The weights of the value under which a slate of these arms was made at that time; of an experiment that ended, too.
 
         {} for a surface that the settings don't have. Raises Unavailable."""
         if surface not in self._settings.surfaces:
@@ -150,7 +162,8 @@ class TrialsFollower:
             said = self._store.read(name).arms.get(arm) if name in known else None
             if said is not None:
                 changes = overlaid(changes, said.surfaces.get(surface, {}))
-        return surface_with(self._settings, surface, changes, f"arms {dict(arms)}").weights
+        settings = weighted(self._settings, self._values.at(time_us))
+        return surface_with(settings, surface, changes, f"arms {dict(arms)}").weights
 
     def _running(self, name: str) -> Experiment | None:
         """The experiment if it runs and can run here."""
@@ -177,6 +190,15 @@ def check(settings: Settings, releases: ReleaseStore, one: Experiment) -> None:
             surface_with(settings, surface, changes, f"arm {name!r}")
         if arm.release_id is not None:
             releases.open(arm.release_id)
+
+
+def weighted(settings: Settings, weights: Mapping[str, Mapping[str, float]]) -> Settings:
+    """The settings with {surface: weights} over their own. Raises InvalidInput for an unknown surface or task, and for a weight of the wrong sign."""
+    surfaces = dict(settings.surfaces)
+    for surface, own in weights.items():
+        changes = {"weights": dict(own)}
+        surfaces[surface] = surface_with(settings, surface, changes, f"weights of {surface!r}")
+    return settings.model_copy(update={"surfaces": surfaces})
 
 
 def surface_with(

@@ -216,6 +216,11 @@ class Settings(Section):
         return self.folder / "releases"
 
     @property
+    def weights_path(self) -> Path:
+        """The weights of the value that are in force beside those of the file."""
+        return self.folder / "weights.json"
+
+    @property
     def experiments_path(self) -> Path:
         """The definitions of experiments."""
         return self.folder / "experiments"
