@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import numpy as np
+import torch
 
 from upnext.ranking.config import RankingConfig
+from upnext.ranking.curves import Curves
+from upnext.ranking.ranker_network import RankerNetwork
 from upnext.ranking.rows import RankerRows
 
+NETWORK_TASKS = ("relevant", "like", "watch_s")
 SMALL = RankingConfig(
     experts=2,
     expert_hidden=(16, 8),
@@ -56,3 +60,18 @@ def rows(m: int = 6_000, seed: int = 0) -> RankerRows:
     ).take(order)
     made.time_us[:] = 1_000_000 * np.arange(len(user))
     return made
+
+
+def network(config: RankingConfig = SMALL, *, with_curves: bool = False) -> RankerNetwork:
+    generator = torch.Generator().manual_seed(3)
+    rng = np.random.default_rng(0)
+    user = rng.normal(2, 3, (50, 4)).astype(np.float32)
+    items = rng.normal(-1, 2, (50, 7)).astype(np.float32)
+    items[:, 6] = 5  # a column without spread
+    curves = {"user": Curves.of(user), "item": Curves.of(items)} if with_curves else None
+    model = RankerNetwork(config, NETWORK_TASKS, 4, 7, generator, curves)
+    model.start_from(user, items, np.array([-1, -3, 2.0]))
+    with torch.no_grad():
+        model.wide_user.normal_(0, 0.3, generator=generator)
+        model.wide_item.normal_(0, 0.3, generator=generator)
+    return model

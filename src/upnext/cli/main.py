@@ -11,11 +11,11 @@ from rich.console import Console
 
 from upnext.cli.bench_app import bench_app
 from upnext.cli.experiment_app import experiment_app
-from upnext.cli.options import Config, FineTune, Json, Until, consoles
+from upnext.cli.options import Config, FineTune, Json, Until, consoles, refuse
 from upnext.cli.premium_app import premium_curve
 from upnext.cli.release_app import release_app
 from upnext.cli.weights_app import weights_app
-from upnext.core.errors import InvalidInput, UpNextError
+from upnext.core.errors import UpNextError
 
 app = typer.Typer(
     name="upnext",
@@ -29,13 +29,6 @@ app.add_typer(experiment_app, name="experiment")
 app.add_typer(weights_app, name="weights")
 app.add_typer(bench_app, name="bench")
 app.command("premium-curve")(premium_curve)
-
-
-def _refuse(mode: str, given: dict[str, bool]) -> None:
-    """Raises InvalidInput for an option that has no effect in this mode of a command."""
-    for option, is_given in given.items():
-        if is_given:
-            raise InvalidInput(f"{mode}: {option} has no effect there; leave it out")
 
 
 @app.command()
@@ -180,22 +173,22 @@ def evaluate(
     of_tables = {"--reward-model": reward_model != "tabular", "--level": level != 0.95}
     window = {"--from": since is not None, "--until": until is not None}
     if policy is not None or log == Path("slates"):
-        _refuse("evaluate --policy", {**of_lists, **of_tables})
+        refuse("evaluate --policy", {**of_lists, **of_tables})
         from upnext.cli.evaluate_policy import run as run_policy
 
         run_policy(policy or "new", log, since, until, pages, config, as_json, *consoles())
         return
     of_pages = {"--pages": pages != 20_000}
     if log is not None:
-        _refuse("evaluate --log MAPPING", {**of_lists, **window, **of_pages})
+        refuse("evaluate --log MAPPING", {**of_lists, **window, **of_pages})
         from upnext.cli.off_policy import run as run_off_policy
 
         run_off_policy(log, reward_model, level, as_json, consoles()[0])
         return
-    _refuse("evaluate without --log", {**of_tables, **of_pages})
+    refuse("evaluate without --log", {**of_tables, **of_pages})
     if upnext:
         del of_lists["--release"], of_lists["--users"], of_lists["--upnext"]
-        _refuse("evaluate --upnext", {**of_lists, "--until": until is not None})
+        refuse("evaluate --upnext", {**of_lists, "--until": until is not None})
         from upnext.cli.evaluate_upnext import run as run_upnext
 
         run_upnext(since, release, users, config, as_json, *consoles())
@@ -349,7 +342,7 @@ def simulate(
         from upnext.cli.simulate_against import Visitors, run_against
 
         others = {"FOLDER": folder is not None, "--compare": compare is not None}
-        _refuse("simulate --against", {**others, "--policy": policy != "old", **of_compare})
+        refuse("simulate --against", {**others, "--policy": policy != "old", **of_compare})
         visitors = Visitors(world, viewers, videos, days, seed, api_key, rate)
         run_against(against, visitors, as_json, *consoles())
         return
@@ -357,15 +350,15 @@ def simulate(
         from upnext.cli.simulate_compare import run_compare
         from upnext.simulate.comparison import Plan
 
-        _refuse("simulate --compare", {**of_against, "--policy": policy != "old"})
+        refuse("simulate --compare", {**of_against, "--policy": policy != "old"})
         plan = Plan(
             world, viewers, videos, days, 7 if past_days is None else past_days,
             7 if train_every is None else train_every, seed=seed,
         )  # fmt: skip
         run_compare(folder, compare, plan, as_json, *consoles())
         return
-    _refuse("simulate without --against", of_against)
-    _refuse("simulate without --compare", of_compare)
+    refuse("simulate without --against", of_against)
+    refuse("simulate without --compare", of_compare)
     size = (viewers, videos, days)
     run_simulate(world, size, seed, policy, folder, as_json, consoles())
 

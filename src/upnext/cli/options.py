@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from upnext.core.errors import InvalidInput
+
 PIPE_WIDTH = 240
 Config = Annotated[
     Path | None, typer.Option("--config", "-c", help="upnext.toml; default: ./upnext.toml")
@@ -31,3 +33,10 @@ def consoles() -> tuple[Console, Console]:
         out if out.is_terminal else Console(width=PIPE_WIDTH),
         err if err.is_terminal else Console(stderr=True, soft_wrap=True),
     )
+
+
+def refuse(mode: str, given: dict[str, bool]) -> None:
+    """Raises InvalidInput for an option that has no effect in this mode of a command."""
+    for option, is_given in given.items():
+        if is_given:
+            raise InvalidInput(f"{mode}: {option} has no effect there; leave it out")

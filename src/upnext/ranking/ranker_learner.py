@@ -10,11 +10,9 @@ half of the held-out groups is judged with the calibration of the other half.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,29 +28,22 @@ from upnext.ranking.calibration import platt
 from upnext.ranking.config import RankingConfig
 from upnext.ranking.curves import Curves
 from upnext.ranking.drift import column_drift, drift_notes, head_drift
+from upnext.ranking.ranker_batches import Batches, mean_label
 from upnext.ranking.ranker_checkpoint import Checkpoint, put_state, read_state, write_state
 from upnext.ranking.ranker_export import export_ranker
 from upnext.ranking.ranker_graph import RankerWeights
-from upnext.ranking.ranker_metrics import in_units, metrics_of
-from upnext.ranking.ranker_network import RankerNetwork, list_loss, losses
+from upnext.ranking.ranker_metrics import in_units
+from upnext.ranking.ranker_network import RankerNetwork
+from upnext.ranking.row_choices import calendar_not_told, fingerprint, held_out, learnable
 from upnext.ranking.rows import RankerRows
-from upnext.ranking.tasks import LISTED, TASKS, kind_of
+from upnext.ranking.task_calibration import Calibration, calibrate, cross_fitted
+from upnext.ranking.tasks import LISTED, kind_of
 from upnext.ranking.teacher import NO_TREES, softened
 
 EVALUATION_ROWS = 8192
 GRADIENT_NORM = 5.0
 WARM_UP_SHARE = 0.05
-LEAST_OF_A_DAY = 0.02  # share of the rows, for a weekday to be told from the others
-PRIOR_ROWS = 100.0  # that a calibration of before stands for
 DRIFTING = 20  # columns that a drift report names
-
-
-@dataclass(frozen=True)
-class Calibration:
-    """output -> scale * output + shift, per task, before sigmoid or exp."""
-
-    scale: Float32  # [t]
-    shift: Float32  # [t]
 
 
 class RankerLearner:
@@ -78,9 +69,7 @@ class RankerLearner:
         self.metrics: dict[str, float] = {}
         self.weights: RankerWeights | None = None  # calibrated, after learn
         self.calibration: Calibration | None = None
-        self.expert_load: dict[
-            str, list[float]
-        ] = {}  # by task: what its gate takes of each expert, in the mean
+        self.expert_load: dict[str, list[float]] = {}  # by task, the mean of its gate
         self.held_out: Bool = np.zeros(0, np.bool_)  # [m], of the rows learned from
         self.drift: dict[str, Any] = {}  # of the newest rows, after go_on
         self._network: RankerNetwork | None = None
@@ -95,7 +84,10 @@ class RankerLearner:
         if len(rows) == 0:
             raise expected("ranker rows", "at least one", 0)
         self.held_out = held_out(rows, self.config, self._seed)
-        tasks = self._learnable(rows)
+        tasks, dropped = learnable(rows.take(~self.held_out))
+        self.notes += dropped
+        if not tasks:
+            raise expected("ranker rows", "a task with positives and negatives", dropped)
         model = self._model(rows, tasks)
         label = self._labels(rows, tasks)
         optimiser = self._optimiser(model)
@@ -121,7 +113,7 @@ class RankerLearner:
         rows = replace(newest, labels={task: newest.labels.get(task, absent) for task in tasks})
         everything = np.arange(len(rows))
         label = torch.from_numpy(self._labels(rows, tasks))
-        batches = _Batches(rows, label, everything, tasks, self.config, self._device)
+        batches = Batches(rows, label, everything, tasks, self.config, self._device)
         generator = torch.Generator(self._device)
         generator.manual_seed(key_of(self._seed, "ranker-newest") >> 1)
         for group in optimiser.param_groups:
@@ -183,7 +175,7 @@ class RankerLearner:
         self.calibration = calibrate(output, label, weight, tasks, self.config, before)
         scale, shift = self.calibration.scale, self.calibration.shift
         self.weights = model.weights().calibrated(scale, shift)
-        self.metrics = self._cross_fitted(output, label, rows, index, tasks, before)
+        self.metrics = cross_fitted(output, label, rows.take(index), tasks, self.config, before)
         load = self._expert_load(model, rows, index)
         self.expert_load = dict(zip(tasks, load.tolist(), strict=True))
         self.metrics["experts_used"] = _effective(load.mean(0))
@@ -276,23 +268,6 @@ class RankerLearner:
         held = rows.take(self.held_out)
         return export_ranker(folder, self.weights, held, int8=self.config.int8 == "auto", said=said)
 
-    def _learnable(self, rows: RankerRows) -> tuple[str, ...]:
-        train = ~self.held_out
-        known = [t for t in TASKS if t in rows.labels] + sorted(set(rows.labels) - set(TASKS))
-        tasks: list[str] = []
-        for task in known:
-            label = rows.labels[task][train]
-            label = label[~np.isnan(label)]
-            if not (label > 0).any():
-                self.notes.append(f"task {task!r} dropped: no positive among {len(label)} rows")
-            elif kind_of(task) == "binary" and not (label <= 0).any():
-                self.notes.append(f"task {task!r} dropped: all {len(label)} rows are positive")
-            else:
-                tasks.append(task)
-        if not tasks:
-            raise expected("ranker rows", "a task with positives and negatives", self.notes)
-        return tuple(tasks)
-
     def _model(self, rows: RankerRows, tasks: tuple[str, ...]) -> RankerNetwork:
         generator = torch.Generator().manual_seed(key_of(self._seed, "ranker") >> 1)
         f_user, f_item = rows.user.shape[1], rows.items.shape[1]
@@ -303,7 +278,7 @@ class RankerLearner:
         model = RankerNetwork(self.config, tasks, f_user, f_item, generator, curves)
         base = np.array([_base(rows.labels[t][train], rows.weight[train], t) for t in tasks])
         model.start_from(rows.user[train], rows.items[train], base)
-        model.leave_out_user(_calendar_not_told(rows.user[train], rows.user_names))
+        model.leave_out_user(calendar_not_told(rows.take(train)))
         self._start_lines(model, rows, tasks)
         return model.to(self._device)
 
@@ -327,8 +302,8 @@ class RankerLearner:
     ) -> int:
         """Fits the model and leaves its best epoch's weights in it; that epoch, from 0."""
         config = self.config
-        batches = _Batches(rows, label, np.flatnonzero(~self.held_out), tasks, config, self._device)
-        held = _Batches(rows, label, np.flatnonzero(self.held_out), tasks, config, self._device)
+        batches = Batches(rows, label, np.flatnonzero(~self.held_out), tasks, config, self._device)
+        held = Batches(rows, label, np.flatnonzero(self.held_out), tasks, config, self._device)
         state = Checkpoint(self._checkpoint, fingerprint(rows, config, tasks, self._seed))
         epoch = state.load(model, optimiser)
         self._progress.start("ranker", len(batches.index) * config.epochs, "rows")
@@ -347,7 +322,7 @@ class RankerLearner:
         return state.best_epoch
 
     def _epoch(
-        self, model: RankerNetwork, optimiser: torch.optim.Optimizer, batches: _Batches, epoch: int
+        self, model: RankerNetwork, optimiser: torch.optim.Optimizer, batches: Batches, epoch: int
     ) -> None:
         config = self.config
         order = rng_for(self._seed, "ranker-epoch", epoch).permutation(batches.n_requests)
@@ -364,7 +339,7 @@ class RankerLearner:
         self,
         model: RankerNetwork,
         optimiser: torch.optim.Optimizer,
-        batches: _Batches,
+        batches: Batches,
         index: Int64,
         generator: torch.Generator,
     ) -> None:
@@ -377,7 +352,7 @@ class RankerLearner:
         self._progress.advance(len(index), loss=float(loss.detach()))
 
     @torch.no_grad()
-    def _held_out_loss(self, model: RankerNetwork, held: _Batches) -> float:
+    def _held_out_loss(self, model: RankerNetwork, held: Batches) -> float:
         everything = np.arange(held.n_requests)
         pieces = held.cut(everything, held.n_steps(EVALUATION_ROWS))
         total = sum(float(held.loss(model, index, None)) for index in pieces)
@@ -404,158 +379,6 @@ class RankerLearner:
             total += model.loads(user, items).sum(0).double().cpu().numpy()
         return np.asarray(total / max(len(index), 1), np.float64)
 
-    def _cross_fitted(
-        self,
-        output: Float32,
-        label: Float32,
-        rows: RankerRows,
-        held: Int64,
-        tasks: tuple[str, ...],
-        before: Calibration | None,
-    ) -> dict[str, float]:
-        weight, group = rows.weight[held], rows.group[held]
-        half = _halves(group)
-        prediction = np.zeros_like(output)
-        for side in (False, True):
-            fit, use = half != side, half == side
-            c = calibrate(output[fit], label[fit], weight[fit], tasks, self.config, before)
-            prediction[use] = in_units(
-                output[use] * c.scale + c.shift, tasks, self.config.watch_cap_s
-            )
-        return metrics_of(prediction, label, weight, group, tasks)
-
-
-class _Batches:
-    """Rows as tensors, whole requests together, with each task's scale in the loss."""
-
-    def __init__(
-        self,
-        rows: RankerRows,
-        label: Tensor,
-        index: Int64,
-        tasks: tuple[str, ...],
-        config: RankingConfig,
-        device: torch.device,
-    ) -> None:
-        self.index, self._device, self._tasks = index, device, tasks
-        self._rows, self._label = rows, label
-        known = ~np.isnan(label.numpy()[index])
-        told = (known * rows.weight[index][:, None]).sum(0)
-        importance = np.array([config.task_weights.get(t, 1.0) for t in tasks])
-        scale = importance * len(index) / np.maximum(told, 1e-9)
-        self._scale = torch.from_numpy(scale.astype(np.float32)).to(device)
-        means = [
-            _mean(rows.labels[t], rows.weight) if kind_of(t) == "seconds" else 1.0 for t in tasks
-        ]
-        self._mean_s = torch.tensor(means, device=device)
-        request = rows.requests()[index]
-        self._starts = np.flatnonzero(np.diff(request, prepend=-1))
-        self._ends = np.append(self._starts[1:], len(index))
-        self._request = torch.from_numpy(request)  # of each row of index
-        self._listed = tasks.index(LISTED) if LISTED in tasks and config.list_weight > 0 else None
-        self._list_scale = config.list_weight * len(index) / max(1, self.n_requests)
-
-    @property
-    def n_requests(self) -> int:
-        """Runs of rows with one viewer and one instant."""
-        return len(self._starts)
-
-    def n_steps(self, batch_rows: int) -> int:
-        """Batches of about so many rows."""
-        return max(1, math.ceil(len(self.index) / batch_rows))
-
-    def cut(self, requests: Int64, n_steps: int) -> Iterator[Int64]:
-        """The places in `index` of all rows of the requests, in their order, in n_steps pieces."""
-        for piece in np.array_split(requests, min(n_steps, max(1, len(requests)))):
-            starts, sizes = self._starts[piece], self._ends[piece] - self._starts[piece]
-            before = np.cumsum(sizes) - sizes
-            yield np.repeat(starts - before, sizes) + np.arange(sizes.sum())
-
-    def loss(
-        self, model: RankerNetwork, places: Int64, generator: torch.Generator | None
-    ) -> Tensor:
-        """The sum of the weighted, scaled losses of the rows at these places of `index`."""
-        index = self.index[places]
-        user = torch.from_numpy(self._rows.user[index]).to(self._device)
-        items = torch.from_numpy(self._rows.items[index]).to(self._device)
-        weight = torch.from_numpy(self._rows.weight[index]).to(self._device)
-        label = self._label[torch.from_numpy(index)].to(self._device)
-        output = model(user, items, generator).float()
-        each = losses(output, label, self._tasks, self._mean_s) * self._scale * weight[:, None]
-        if self._listed is None:
-            return each.sum()
-        _, request = torch.unique_consecutive(self._request[places], return_inverse=True)
-        k = self._listed
-        listed = list_loss(output[:, k], label[:, k], weight, request.to(self._device))
-        return each.sum() + self._list_scale * listed
-
-
-def _calendar_not_told(user: Float32, names: Sequence[str]) -> Int64:
-    """int64[k]: the weekday columns, where the rows float32[m, f] do not have the whole week; none where they do.
-
-    What a Monday is like can't be told from Mondays alone: its column would be a constant, and one of another day, seen in a handful of rows or in none, would
-    be at its limit in every row of that other day."""
-    week = np.array([i for i, name in enumerate(names) if name.startswith("weekday=")], np.int64)
-    told = len(week) > 0 and len(user) > 0 and user[:, week].mean(axis=0).min() >= LEAST_OF_A_DAY
-    return week[:0] if told else week
-
-
-def held_out(rows: RankerRows, config: RankingConfig, seed: int) -> Bool:
-    """bool[m]: the latest share of the rows, or, where times don't tell rows apart or settings say so, of the groups."""
-    if config.holdout == "time":
-        cut = np.quantile(rows.time_us, 1 - config.holdout_share, method="higher")
-        latest = np.asarray(rows.time_us >= cut, np.bool_)
-        if 0 < latest.mean() <= 2 * config.holdout_share:
-            return latest
-    groups, of_row = np.unique(rows.group, return_inverse=True)
-    chosen = rng_for(seed, "ranker-holdout").random(len(groups)) < config.holdout_share
-    return np.asarray(chosen[of_row], np.bool_)
-
-
-def calibrate(
-    output: Float32,
-    label: Float32,
-    weight: Float32,
-    tasks: tuple[str, ...],
-    config: RankingConfig,
-    before: Calibration | None = None,
-) -> Calibration:
-    """Platt's line per binary task, one factor per task in seconds, of outputs float32[m, t].
-
-    before: a calibration that stands where the rows say little: as much as PRIOR_ROWS rows do."""
-    scale, shift = np.ones(len(tasks), np.float32), np.zeros(len(tasks), np.float32)
-    pull, prior_rows = (1e-3, 0.0) if before is None else (PRIOR_ROWS, PRIOR_ROWS)
-    if before is not None:
-        output = output * before.scale + before.shift
-    for k, task in enumerate(tasks):
-        known = ~np.isnan(label[:, k])
-        f, y, w = output[known, k], label[known, k], weight[known]
-        if kind_of(task) == "binary":
-            scale[k], shift[k] = platt(f, y, w, pull=pull)
-            continue
-        predicted = np.exp(np.minimum(f.astype(np.float64), math.log(config.watch_cap_s)))
-        total, expected_s = float((w * y).sum()), float((w * predicted).sum())
-        if total > 0:
-            prior = prior_rows * expected_s / float(w.sum())
-            shift[k] = math.log((total + prior) / (expected_s + prior))
-    if before is not None:
-        scale, shift = scale * before.scale, scale * before.shift + shift
-    return Calibration(scale, shift)
-
-
-def fingerprint(rows: RankerRows, config: RankingConfig, tasks: tuple[str, ...], seed: int) -> str:
-    """What a checkpoint must agree in: settings, tasks, columns and rows."""
-    said: dict[str, Any] = {
-        "config": config.model_dump(), "tasks": tasks, "seed": seed, "m": len(rows),
-        "user": rows.user_names, "items": rows.item_names,
-    }  # fmt: skip
-    digest = hashlib.blake2b(json.dumps(said).encode(), digest_size=16)
-    for array in (rows.weight, rows.time_us, rows.group, rows.label_table(tasks)):
-        digest.update(np.ascontiguousarray(array).tobytes())
-    for array in (rows.user, rows.items):
-        digest.update(np.ascontiguousarray(array[::17]).tobytes())
-    return digest.hexdigest()
-
 
 def _effective(load: Float64) -> float:
     """How many equally used experts would be as mixed as these shares float64[e]: exp of their entropy, from 1 (collapsed) to e."""
@@ -563,14 +386,9 @@ def _effective(load: Float64) -> float:
     return float(np.exp(-(share * np.log(share)).sum()))
 
 
-def _mean(label: Array, weight: Array) -> float:
-    known = ~np.isnan(label)
-    return max(float(np.average(label[known], weights=weight[known])), 1e-6)
-
-
 def _base(label: Array, weight: Array, task: str) -> float:
     """The output that predicts the mean."""
-    mean = _mean(label, weight)
+    mean = mean_label(label, weight)
     return math.log(mean) if kind_of(task) == "seconds" else math.log(mean / max(1 - mean, 1e-6))
 
 
@@ -580,9 +398,3 @@ def _schedule(done: float) -> float:
         return (done + 0.002) / (WARM_UP_SHARE + 0.002)
     rest = (done - WARM_UP_SHARE) / (1 - WARM_UP_SHARE)
     return 0.05 + 0.95 * 0.5 * (1 + math.cos(math.pi * rest))
-
-
-def _halves(group: Int64) -> Bool:
-    """bool[m]: which half a row's group falls in."""
-    mixed = group.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return np.asarray((mixed >> np.uint64(40)) & np.uint64(1), np.bool_)
