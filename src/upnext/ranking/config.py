@@ -27,7 +27,7 @@ class RankingConfig(BaseModel):
     expert_hidden: tuple[Positive, ...] = Field((64, 32), description="ReLU layers of each expert")
     head_hidden: Positive = Field(32, description="ReLU layer of each task's head")
     gate_dropout: Share = Field(0.1, description="chance that a gate ignores an expert in training")
-    dropout: Share = Field(0.1, description="of the experts' first layer in training")
+    dropout: Share = Field(0.2, description="of the experts' first layer in training")
     quantiles: bool = Field(
         True,
         description="columns with many values are read as quantiles too, with squares and roots",
@@ -36,7 +36,7 @@ class RankingConfig(BaseModel):
         5.0, description="standardised inputs beyond this many deviations are cut"
     )
     learning_rate: Annotated[float, Field(gt=0)] = Field(1e-3, description="of AdamW, at its peak")
-    weight_decay: Annotated[float, Field(ge=0)] = Field(0.05, description="of AdamW")
+    weight_decay: Annotated[float, Field(ge=0)] = Field(0.3, description="of AdamW")
     batch_size: Positive = Field(512, description="rows per step")
     epochs: Positive = Field(4, description="passes over the rows at most")
     patience: Positive = Field(
