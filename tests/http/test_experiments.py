@@ -103,7 +103,9 @@ def test_arms_get_what_they_are_set_to_and_a_stop_returns_everyone_to_the_base(
     )
     expected = {arm: {r.user_id for r in records if r.arms == {NAME: arm}} for arm in ("control", "wide")}  # fmt: skip
     assert report.n_exposed == {arm: len(users) for arm, users in expected.items()}
-    assert report.n_exposed["control"] + report.n_exposed["wide"] > 8  # of 40, each with a chance of .6
+    assert (
+        report.n_exposed["control"] + report.n_exposed["wide"] > 8
+    )  # of 40, each with a chance of .6
     log.close()
     for arm, temperature in (("control", 0.2), ("wide", 3.0)):
         logged = [record for record in records if record.arms.get(NAME) == arm]

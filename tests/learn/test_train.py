@@ -92,7 +92,9 @@ def test_a_first_release_faces_popularity_and_says_what_it_learned_from(
     assert manifest.data_window["until_us"] == UNTIL_US
     window = manifest.data_window
     assert window["from_us"] < window["ranker_from_us"] < window["ranker_until_us"]
-    assert window["ranker_until_us"] == UNTIL_US  # the gate's window, once accepted, is learned from too
+    assert (
+        window["ranker_until_us"] == UNTIL_US
+    )  # the gate's window, once accepted, is learned from too
     assert manifest.metrics["gate"] == report.judgement.word
     assert not (settings.folder / "training").exists()
 

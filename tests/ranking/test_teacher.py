@@ -13,6 +13,13 @@ from upnext.ranking.rows import RankerRows
 from upnext.ranking.teacher import softened
 
 TASKS = ("like", "watch_s", "share")
+try:
+    import lightgbm  # noqa: F401
+except (ImportError, OSError) as error:
+    WHY_NOT = str(error)
+else:
+    WHY_NOT = ""
+needs_trees = pytest.mark.skipif(bool(WHY_NOT), reason=f"LightGBM can't be loaded: {WHY_NOT}")
 
 
 def stairs(m: int = 6_000) -> RankerRows:
@@ -37,6 +44,7 @@ def asked(rows: RankerRows, taught: np.ndarray, share: float) -> np.ndarray:
     return softened(rows, label, TASKS, taught, share, 3, 0, NoProgress())
 
 
+@needs_trees
 def test_targets_are_what_trees_predict_of_viewers_they_did_not_learn_from() -> None:
     rows, label = stairs(), stairs().label_table(TASKS)
     taught = np.arange(len(rows)) < 5_000
@@ -58,6 +66,7 @@ def test_targets_are_what_trees_predict_of_viewers_they_did_not_learn_from() -> 
     np.testing.assert_array_equal(asked(rows, taught, 0.5), half)  # deterministic
 
 
+@needs_trees
 def test_a_taught_network_predicts_the_stair_better_than_one_alone() -> None:
     from ranking_worlds import SMALL
 
