@@ -242,3 +242,25 @@ def parts_of(settings: Settings) -> tuple[CatalogView, Parts]:
         settings.retrieval,
     )  # fmt: skip
     return view, parts
+
+
+def grow(settings: Settings) -> None:
+    """Three videos, five hundred events of known viewers from before UNTIL_US, and a viewer's history."""
+    catalog = Catalog(settings.catalog_path)
+    videos = CatalogView(settings.catalog_path).table().slice(10, 3)
+    ids = pa.array([f"late-{i}" for i in range(3)])
+    catalog.put_videos(videos.set_column(videos.schema.names.index("video_id"), "video_id", ids))
+    catalog.close()
+    late = CatalogView(settings.catalog_path).item_id("late-1")
+    writer = SqliteEventLog(settings.events_path)
+    more = next(iter(writer.scan())).slice(0, 500)
+    ids = pa.array([f"late-{i}" for i in range(len(more))])
+    columns = {"event_id": ids, "item_id": pa.array([late] * len(more), pa.int64())}
+    more = more.drop_columns(["log_seq", *columns])
+    for name, column in columns.items():
+        more = more.append_column(name, column)
+    writer.import_sealed([more])
+    viewer = more.column("user_id")[0].as_py()
+    history = {"user_id": [viewer], "position": [0], "video_id": ["late-1"], "item_id": [late]}
+    writer.add_histories(pa.table(history))
+    writer.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from learn_world import (
     UNTIL_US,
     Told,
     digests,
+    grow,
     parameters,
     parts_of,
     platform,
@@ -26,10 +28,12 @@ from learn_world import (
     tables_of,
     train,
 )
+from rich.console import Console
 
 from upnext.artifacts.releases import ReleaseStore
 from upnext.catalog.store import Catalog
 from upnext.catalog.view import CatalogView
+from upnext.cli import bench_heads
 from upnext.core.clock import DAY_US
 from upnext.core.columns import VIDEO_STATUSES
 from upnext.core.errors import InvalidInput
@@ -108,6 +112,27 @@ def test_every_head_that_had_labels_is_in_the_release_and_the_others_are_named(
     dropped = {note.split("'")[1] for note in report.notes if "dropped" in note}
     assert set(ranker.manifest["tasks"]) == {*TASKS, "long_view"} - dropped
     assert {"relevant", "relevant_shown", "click", "watch_s"} <= set(ranker.manifest["tasks"])
+
+
+def test_heads_stand_beside_boosted_trees_on_what_came_after(
+    trained: tuple[Settings, TrainReport], capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("lightgbm")
+    settings, report = trained
+    config = settings.root / "upnext.toml"
+    out, err = Console(), Console(stderr=True, force_terminal=False)
+    bench_heads.run(bench_heads.Asked(config=config, as_json=True), out, err)
+    said = json.loads(capsys.readouterr().out)
+    assert said["about"]["release_id"] == report.release_id
+    assert said["about"]["from_us"] == UNTIL_US
+    assert "relevant" not in said["heads"]  # it is asked of lists, not of showings
+    auc = said["heads"]["relevant_shown"]["auc"]
+    mean, low, high = auc["difference"]
+    assert mean == pytest.approx(auc["ours"] - auc["theirs"])
+    assert low <= mean <= high
+    assert set(said["heads"]["watch_s"]) == {"rmse", "xauc", "gxauc", "mean_ratio"}
+    with pytest.raises(InvalidInput, match="--surface: expected one of"):
+        bench_heads.run(bench_heads.Asked(config=config, surface="hone"), out, err)
 
 
 def test_the_blend_has_a_weight_for_every_column(trained: tuple[Settings, TrainReport]) -> None:
@@ -318,7 +343,7 @@ def test_a_killed_job_goes_on_to_the_same_bytes_though_events_videos_and_histori
     began = Began.of_job(
         killed.folder / "training", SqliteEventLog(killed.events_path, read_only=True)
     )
-    _grow(killed)
+    grow(killed)
     _killed(killed, "ranker", 0.6, "--resume")
     done = train(killed, resume=True)
     assert digests(release_folder(settings, report)) == digests(release_folder(killed, done))
@@ -330,28 +355,6 @@ def test_a_killed_job_goes_on_to_the_same_bytes_though_events_videos_and_histori
     assert release.n_items == began.n_videos == view.n_items - 3
     new = np.arange(view.n_items - 3, view.n_items)  # to be brought in by whoever serves
     assert np.array_equal(view.changed_since(release.change_seq), new)
-
-
-def _grow(settings: Settings) -> None:
-    """Three videos, five hundred events of known viewers from before UNTIL_US, and a viewer's history."""
-    catalog = Catalog(settings.catalog_path)
-    videos = CatalogView(settings.catalog_path).table().slice(10, 3)
-    ids = pa.array([f"late-{i}" for i in range(3)])
-    catalog.put_videos(videos.set_column(videos.schema.names.index("video_id"), "video_id", ids))
-    catalog.close()
-    late = CatalogView(settings.catalog_path).item_id("late-1")
-    writer = SqliteEventLog(settings.events_path)
-    more = next(iter(writer.scan())).slice(0, 500)
-    ids = pa.array([f"late-{i}" for i in range(len(more))])
-    columns = {"event_id": ids, "item_id": pa.array([late] * len(more), pa.int64())}
-    more = more.drop_columns(["log_seq", *columns])
-    for name, column in columns.items():
-        more = more.append_column(name, column)
-    writer.import_sealed([more])
-    viewer = more.column("user_id")[0].as_py()
-    history = {"user_id": [viewer], "position": [0], "video_id": ["late-1"], "item_id": [late]}
-    writer.add_histories(pa.table(history))
-    writer.close()
 
 
 def test_too_little_data_is_one_clear_line(tables: dict[str, pa.Table], tmp_path: Path) -> None:

@@ -22,7 +22,8 @@ from upnext.cli.opened import readers
 from upnext.cli.progress import RichProgress
 from upnext.core.clock import DAY_US
 from upnext.core.errors import InvalidInput
-from upnext.core.types import Array, Float32
+from upnext.core.protocols import Progress
+from upnext.core.types import Array, Float32, Predictions
 from upnext.evaluate.bootstrap import user_rows
 from upnext.evaluate.figures import figure_text
 from upnext.evaluate.gather import gathered_parts
@@ -35,7 +36,7 @@ from upnext.pipeline.rows import Drawing, merged_rows, said_by_retrieval, share_
 from upnext.ranking.rows import RankerRows
 from upnext.ranking.tasks import LISTED, kind_of
 from upnext.settings.offline import offline_settings
-from upnext.settings.settings import load
+from upnext.settings.settings import Settings, load
 
 SETTINGS: Final = {
     "learning_rate": 0.05, "num_leaves": 63, "min_data_in_leaf": 50, "lambda_l2": 10.0,
@@ -43,7 +44,8 @@ SETTINGS: Final = {
     "deterministic": True, "force_row_wise": True, "seed": 0,
 }  # fmt: skip
 TREES: Final = 200
-LEAST_ROWS: Final = 500
+LEAST_ROWS: Final = 100
+DAYS: Final = 28  # that the trees learn from
 MAX_TESTED: Final = 60_000
 
 
@@ -59,6 +61,15 @@ class Asked:
     as_json: bool = False
 
 
+@dataclass(frozen=True)
+class Told:
+    """Showings before the instant, for the trees, and after it, for both; with what the release says of the latter."""
+
+    learned: RankerRows
+    tested: RankerRows
+    predictions: Predictions
+
+
 def run(asked: Asked, out: Console, err: Console) -> None:
     """Trains the trees, predicts with both, prints the table."""
     try:
@@ -68,7 +79,6 @@ def run(asked: Asked, out: Console, err: Console) -> None:
             f"bench heads needs LightGBM: pip install 'upnext[train]' ({error})"
         ) from error
     settings, progress = load(asked.config), RichProgress(err)
-    view, log, _ = readers(settings)
     releases = ReleaseStore(settings.releases_path)
     release_id = asked.release or releases.current()
     if release_id is None:
@@ -76,71 +86,71 @@ def run(asked: Asked, out: Console, err: Console) -> None:
     release = releases.open(release_id)
     learned_until = int(release.manifest.data_window.get("until_us", 0))
     from_us = instant_us(asked.since) if asked.since else learned_until
+    until_us = instant_us(asked.until) if asked.until else None
     if from_us < learned_until:
         err.print("warning: the release learned from events after this instant", style="yellow")
-    until_us = instant_us(asked.until) if asked.until else None
+    told = _gathered(settings, release.path, from_us, until_us, progress)
+    inputs = _columns(told.learned), _columns(told.tested)
+    tasks = [task for task in told.predictions.tasks if task != LISTED]
+    found: dict[str, Mapping[str, Beside]] = {}
+    progress.start("boosted trees", len(tasks), "heads")
+    for task in tasks:
+        is_seconds = kind_of(task) == "seconds"
+        label, truth = (
+            _label(rows, task, settings.ranking.watch_cap_s, asked.surface)
+            for rows in (told.learned, told.tested)
+        )
+        known, judged = ~np.isnan(label), ~np.isnan(truth)
+        if _is_mixed(label[known]) and _is_mixed(truth[judged]):
+            data = lightgbm.Dataset(inputs[0][known], label[known])
+            objective = {"objective": "regression" if is_seconds else "binary"}
+            trees = lightgbm.train({**SETTINGS, **objective}, data, TREES)
+            theirs = np.asarray(trees.predict(inputs[1][judged]))
+            user, _ = user_rows(told.tested.group[judged])
+            kind: Literal["probability", "seconds"] = "seconds" if is_seconds else "probability"
+            ours = told.predictions.task(task)[judged]
+            found[task] = compare(truth[judged], ours, theirs, user, kind)
+        progress.advance(1)
+    progress.done()
+    about = {
+        "release_id": release_id, "from_us": from_us, "until_us": until_us, "surface": asked.surface,
+        "n_learned": len(told.learned), "n_tested": len(told.tested), "trees": TREES, **SETTINGS,
+    }  # fmt: skip
+    if asked.as_json:
+        heads = {task: {n: _json(n, one) for n, one in of.items()} for task, of in found.items()}
+        out.file.write(json.dumps({"about": about, "heads": heads}) + "\n")
+        return
+    size = f"{TREES} trees of {SETTINGS['num_leaves']} leaves"
+    draw(f"heads of {release_id} beside LightGBM ({size}), {len(told.tested):,} showings", _rows(found), out)  # fmt: skip
+
+
+def _gathered(
+    settings: Settings, release: Path, from_us: int, until_us: int | None, progress: Progress
+) -> Told:
+    """Raises InvalidInput without a ranker, or with too little shown before or after the instant."""
+    ranker = ReleaseParts.load(release).ranker
+    if ranker is None:
+        raise InvalidInput("bench heads: the release has no ranker")
+    view, log, _ = readers(settings)
     showings = showings_of(log, view, settings.features, before_us=until_us)
-    began_us = from_us - 28 * DAY_US
-    n_learned, n_tested = (
-        _n_shown(showings, began_us, from_us),
-        _n_shown(showings, from_us, until_us),
-    )
+    began_us = from_us - DAYS * DAY_US
+    n_learned = _n_shown(showings, began_us, from_us)
+    n_tested = _n_shown(showings, from_us, until_us)
     if min(n_learned, n_tested) < LEAST_ROWS:
         raise InvalidInput(
             f"bench heads: expected at least {LEAST_ROWS} showings before and after the instant, got {n_learned} and {n_tested}"
         )
     offline = offline_settings(settings)
     share = share_of(n_learned, settings.learn.max_shown)
-    learned_drawing = Drawing(0.0, 0, 0, lists_from_us=from_us, shown_share=share)
+    alone = Drawing(0.0, 0, 0, lists_from_us=from_us, shown_share=share)
+    lists = Drawing(min(1.0, MAX_TESTED / n_tested), 0, 0)
     progress.start("features of what was shown", n_learned + n_tested, "showings")
-    learned = merged_rows(
-        gathered_parts(offline, release.path, (began_us, from_us), learned_drawing, n_learned)
-    )
+    before = gathered_parts(offline, release, (began_us, from_us), alone, n_learned)
     progress.advance(n_learned)
-    drawing = Drawing(min(1.0, MAX_TESTED / n_tested), 0, 0)
-    tested = merged_rows(
-        gathered_parts(offline, release.path, (from_us, until_us), drawing, n_tested)
-    )
+    after = merged_rows(gathered_parts(offline, release, (from_us, until_us), lists, n_tested))
     progress.advance(n_tested)
     progress.done()
-    ranker = ReleaseParts.load(release.path).ranker
-    if ranker is None:
-        raise InvalidInput(f"bench heads: release {release_id} has no ranker")
-    predictions = predict_rows(tested, ranker)
-    tasks = [t for t in predictions.tasks if t != LISTED]
-    inputs = _columns(learned.ranker), _columns(tested.ranker)
-    found: dict[str, Mapping[str, Beside]] = {}
-    progress.start("boosted trees", len(tasks), "heads")
-    cap_s = settings.ranking.watch_cap_s
-    for task in tasks:
-        label, truth = (_label(rows, task, cap_s) for rows in (learned.ranker, tested.ranker))
-        known, told = ~np.isnan(label), ~np.isnan(truth)
-        if asked.surface is not None:
-            known &= _is_on(learned.ranker, asked.surface)
-            told &= _is_on(tested.ranker, asked.surface)
-        if _is_mixed(label[known]) and _is_mixed(truth[told]):
-            is_seconds = kind_of(task) == "seconds"
-            kind: Literal["probability", "seconds"] = "seconds" if is_seconds else "probability"
-            data = lightgbm.Dataset(inputs[0][known], label[known])
-            objective = {"objective": "regression" if is_seconds else "binary"}
-            trees = lightgbm.train({**SETTINGS, **objective}, data, TREES)
-            theirs = np.asarray(trees.predict(inputs[1][told]))
-            user, _ = user_rows(tested.ranker.group[told])
-            found[task] = compare(truth[told], predictions.task(task)[told], theirs, user, kind)
-        progress.advance(1)
-    progress.done()
-    about = {
-        "release_id": release_id, "from_us": from_us, "until_us": until_us, "surface": asked.surface,
-        "n_learned": len(learned.ranker), "n_tested": len(tested.ranker), "trees": TREES, **SETTINGS,
-    }  # fmt: skip
-    if asked.as_json:
-        heads = {
-            task: {name: _json(name, one) for name, one in of.items()} for task, of in found.items()
-        }
-        out.file.write(json.dumps({"about": about, "heads": heads}) + "\n")
-        return
-    title = f"heads of {release_id} beside LightGBM ({TREES} trees of {SETTINGS['num_leaves']} leaves), {len(tested.ranker):,} showings"
-    draw(title, _rows(found), out)
+    return Told(merged_rows(before).ranker, after.ranker, predict_rows(after, ranker))
 
 
 def _n_shown(showings: Showings, from_us: int, until_us: int | None) -> int:
@@ -154,8 +164,11 @@ def _columns(rows: RankerRows) -> Float32:
     return np.concatenate([rows.user, items], axis=1)
 
 
-def _label(rows: RankerRows, task: str, cap_s: float) -> Array:
+def _label(rows: RankerRows, task: str, cap_s: float, surface: str | None) -> Array:
+    """float32[m], NaN where it is not known or the row is of another surface."""
     label = rows.labels.get(task, np.full(len(rows), np.nan, np.float32))
+    if surface is not None:
+        label = np.where(_is_on(rows, surface), label, np.nan)
     return np.minimum(label, cap_s) if kind_of(task) == "seconds" else label
 
 
