@@ -12,8 +12,8 @@ import pytest
 from upnext.core.clock import DAY_US
 from upnext.core.errors import InvalidInput
 from upnext.features.showings import Showings
+from upnext.learn.instants import Instants, instants_of
 from upnext.learn.job import Job
-from upnext.learn.train import Instants, instants_of
 from upnext.settings.settings import Settings
 
 
