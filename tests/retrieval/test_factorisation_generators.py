@@ -1,6 +1,7 @@
 """Factorisation and WARP as generators: what every trained generator must do, and what each adds."""
 
 import json
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -249,6 +250,19 @@ def test_a_later_row_of_the_same_video_takes_the_place_of_the_former():
     found, known = rows.take(np.array([8, 0, 1, 7]))
     assert known.tolist() == [True, True, True, False]
     assert found.tolist() == [[9, 9], [0, 1], [1, 1]]
+
+
+def test_taking_rows_of_a_table_with_more_columns_does_not_copy_the_table():
+    table = np.zeros((200_000, 33), np.float32)  # 26 MB, the last column popularity's
+    rows = VideoRows(table[:, :32], np.ones(len(table), np.bool_))
+    item_id = np.arange(0, 200_000, 1_000)
+    tracemalloc.start()
+    found, known = rows.take(item_id)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert found.shape == (200, 32)
+    assert known.all()
+    assert peak < 1_000_000
 
 
 def test_the_content_map_finds_a_linear_world_and_shrinks_where_there_is_none():

@@ -42,7 +42,8 @@ class VideoRows:
         if inside.all():  # nearly always: one gather
             known = self._learned[item_id]
             if known.all():
-                return self._base.take(item_id, axis=0), known
+                # not `take`, which first copies all of a base that is a part of the columns
+                return self._base[item_id], known
         place_of, later = self._place, self._later
         known = self.is_learned(item_id)
         place = np.full(len(item_id), -1, np.int64)
