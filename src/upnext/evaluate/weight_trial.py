@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from upnext.core.clock import HOUR_US
-from upnext.core.protocols import Progress
+from upnext.core.protocols import Policy, Progress
 from upnext.core.types import Estimate, Float64, Int64, Query
 from upnext.evaluate.bootstrap import interval
 from upnext.features.reading import ItemColumns
@@ -88,10 +88,9 @@ def try_weights(
     return _trial(told, (*tasks, *PAGE))
 
 
-def _drawn(policy: object, query: Query, scored: Scored, weights: Mapping[str, float]) -> Int64:
+def _drawn(policy: Policy, query: Query, scored: Scored, weights: Mapping[str, float]) -> Int64:
     value = value_of(query, scored.predictions, weights)
-    item_id: Int64 = policy.arrange(query, scored.candidates, value).item_id  # type: ignore[attr-defined]
-    return item_id
+    return policy.arrange(query, scored.candidates, value).item_id
 
 
 def _figures(scored: Scored, slate: Int64, view: ItemColumns, now_us: int) -> Float64:

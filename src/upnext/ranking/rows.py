@@ -77,3 +77,9 @@ def numbered(group: Int64, time_us: Int64) -> Int64:
     is_new = np.ones(len(group), np.bool_)
     is_new[1:] = (time_us[1:] != time_us[:-1]) | (group[1:] != group[:-1])
     return np.cumsum(is_new) - 1
+
+
+def folds_of(group: Int64, n_folds: int) -> Int64:
+    """int64[m]: which of the folds each row's group falls in, the same for all of its rows."""
+    mixed = group.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    return ((mixed >> np.uint64(33)) % np.uint64(n_folds)).astype(np.int64)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from upnext.core.types import Bool, Float32, Int64
+from upnext.core.types import Float32
 from upnext.ranking.calibration import platt
 from upnext.ranking.config import RankingConfig
 from upnext.ranking.ranker_metrics import in_units, metrics_of
-from upnext.ranking.rows import RankerRows
+from upnext.ranking.rows import RankerRows, folds_of
 from upnext.ranking.tasks import kind_of
 
 PRIOR_ROWS = 100.0  # that a calibration of before stands for
@@ -65,7 +65,7 @@ def cross_fitted(
     before: Calibration | None = None,
 ) -> dict[str, float]:
     """{"<task>.<metric>": value} of the rows, outputs and labels float32[m, t]; before: as in `calibrate`."""
-    half = _halves(rows.group)
+    half = folds_of(rows.group, 2) == 1
     prediction = np.zeros_like(output)
     for side in (False, True):
         fit, use = half != side, half == side
@@ -73,9 +73,3 @@ def cross_fitted(
         said = output[use] * c.scale + c.shift
         prediction[use] = in_units(said, tasks, config.watch_cap_s)
     return metrics_of(prediction, label, rows.weight, rows.group, tasks)
-
-
-def _halves(group: Int64) -> Bool:
-    """bool[m]: which half a row's group falls in."""
-    mixed = group.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return np.asarray((mixed >> np.uint64(40)) & np.uint64(1), np.bool_)

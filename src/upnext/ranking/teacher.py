@@ -14,8 +14,8 @@ import numpy as np
 import torch
 
 from upnext.core.protocols import Progress
-from upnext.core.types import Array, Bool, Float32, Int64
-from upnext.ranking.rows import RankerRows
+from upnext.core.types import Array, Bool, Float32
+from upnext.ranking.rows import RankerRows, folds_of
 from upnext.ranking.tasks import kind_of
 
 LEAST_POSITIVES: Final = 300  # of a task, in all rows; with fewer trees say little
@@ -55,7 +55,7 @@ def softened(
     progress.start("boosted trees for the ranker", len(chosen) * folds, "fits")
     for k in chosen:
         known = np.flatnonzero(taught & ~np.isnan(label[:, k]))
-        fold = _folds(rows.group[known], folds)
+        fold = folds_of(rows.group[known], folds)
         for held in range(folds):
             fit, told = known[fold != held], known[fold == held]
             if len(told) and _is_mixed(label[fit, k]):
@@ -87,9 +87,3 @@ def _columns(rows: RankerRows, taught: Bool) -> Float32:
         varies = (some != some[:1]).any(0) & ~np.isnan(some).all(0)
         parts.append(side[:, varies])
     return np.concatenate(parts, axis=1)
-
-
-def _folds(group: Int64, folds: int) -> Int64:
-    """int64[m]: which of the folds a row's group is in."""
-    mixed = group.astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
-    return ((mixed >> np.uint64(33)) % np.uint64(folds)).astype(np.int64)
